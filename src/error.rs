@@ -1,0 +1,80 @@
+//! The crate's error: every variant says what went wrong, where, and (in its text) what to do.
+
+use std::path::PathBuf;
+
+/// What the crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operation was called with sizes, values or pointers that do not fit together.
+    #[error("{op}: {what}")]
+    Shape {
+        /// The operation, by its one name.
+        op: &'static str,
+        /// What does not fit.
+        what: String,
+    },
+    /// An option or argument has a value that cannot be used.
+    #[error("{option}: {what}")]
+    Option {
+        /// The option as the user wrote it.
+        option: String,
+        /// Why it cannot be used, and what can.
+        what: String,
+    },
+    /// A device that cannot be used.
+    #[error("device {device}: {what}")]
+    Device {
+        /// The device as the user wrote it.
+        device: String,
+        /// Why it cannot be used, and what can.
+        what: String,
+    },
+    /// A model whose declaration contradicts itself.
+    #[error("model: {0}")]
+    Model(String),
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Data that is not what the reader was told to expect.
+    #[error("{place}: {what}")]
+    Data {
+        /// File, column and row as far as they are known.
+        place: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A checkpoint that cannot be written or restored.
+    #[error("checkpoint {}: {what}", path.display())]
+    Checkpoint {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong, and what can be done.
+        what: String,
+    },
+}
+
+impl Error {
+    /// Turns an [`std::io::Error`] into ours, with the path it happened at.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn shape(op: &'static str, what: impl Into<String>) -> Self {
+        Self::Shape { op, what: what.into() }
+    }
+}
+
+/// Fails with [`Error::Shape`] unless `fits`.
+pub(crate) fn ensure(fits: bool, op: &'static str, what: impl FnOnce() -> String) -> Result<()> {
+    if fits { Ok(()) } else { Err(Error::shape(op, what())) }
+}

@@ -1,0 +1,185 @@
+//! What flows between the parts of a model: named columns of numbers.
+
+use std::sync::Arc;
+
+use crate::device::Buffer;
+use crate::{Error, Result};
+
+/// The numbers of a column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// 32-bit floats.
+    F32(Buffer<f32>),
+    /// 64-bit floats.
+    F64(Buffer<f64>),
+    /// Ids and other integers.
+    I64(Buffer<i64>),
+    /// The bytes of strings, as RecIS stores them.
+    I8(Buffer<i8>),
+}
+
+impl Values {
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(v) => v.len(),
+            Self::F64(v) => v.len(),
+            Self::I64(v) => v.len(),
+            Self::I8(v) => v.len(),
+        }
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The element type as messages name it.
+    pub fn dtype(&self) -> &'static str {
+        match self {
+            Self::F32(_) => "f32",
+            Self::F64(_) => "f64",
+            Self::I64(_) => "i64",
+            Self::I8(_) => "i8",
+        }
+    }
+}
+
+/// `rows` × `width` values, row after row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenseTensor {
+    /// `rows * width` elements.
+    pub values: Values,
+    /// The number of rows.
+    pub rows: usize,
+    /// The number of values in each row.
+    pub width: usize,
+}
+
+/// Rows of different lengths.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RaggedTensor {
+    /// All elements, row after row.
+    pub values: Values,
+    /// Prefix sums per level, outermost first; level `i` has one entry more than it has lists,
+    /// starts at 0, and its last entry is the number of lists (or values) of the next level.
+    pub offsets: Vec<Buffer<i32>>,
+    /// One weight per element, if the column has weights.
+    pub weights: Option<Buffer<f32>>,
+}
+
+impl RaggedTensor {
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.offsets.first().map_or(0, |offsets| offsets.len().saturating_sub(1))
+    }
+
+    /// The offsets of the innermost level: where each segment's values begin and end.
+    pub fn segments(&self) -> &Buffer<i32> {
+        &self.offsets[self.offsets.len() - 1]
+    }
+}
+
+/// One column of a [`Batch`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tensor {
+    /// Every row has the same number of values.
+    Dense(DenseTensor),
+    /// Rows have lengths of their own.
+    Ragged(RaggedTensor),
+}
+
+impl Tensor {
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Dense(t) => t.rows,
+            Self::Ragged(t) => t.rows(),
+        }
+    }
+
+    /// The numbers.
+    pub fn values(&self) -> &Values {
+        match self {
+            Self::Dense(t) => &t.values,
+            Self::Ragged(t) => &t.values,
+        }
+    }
+
+    /// Shape and element type, for messages: `dense f32 [1024, 8]`.
+    pub fn describe(&self) -> String {
+        let dtype = self.values().dtype();
+        match self {
+            Self::Dense(t) => format!("dense {dtype} [{}, {}]", t.rows, t.width),
+            Self::Ragged(t) => format!("ragged {dtype} [{}{}]", t.rows(), ", ?".repeat(t.offsets.len())),
+        }
+    }
+}
+
+/// A run of rows of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The file.
+    pub file: Arc<std::path::Path>,
+    /// The first row, counted from 0 within the file.
+    pub first_row: u64,
+    /// How many rows.
+    pub rows: usize,
+}
+
+/// Named columns with the same number of rows, in a fixed order.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The number of rows.
+    pub rows: usize,
+    /// Which rows of which files these are, in order; empty when they come from elsewhere.
+    pub sources: Vec<Source>,
+    columns: Vec<(String, Arc<Tensor>)>,
+}
+
+impl Batch {
+    /// A batch of `rows` rows without columns.
+    pub fn new(rows: usize) -> Self {
+        Self { rows, ..Self::default() }
+    }
+
+    /// Adds a column, or replaces the one of that name in its place.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: impl Into<Arc<Tensor>>) {
+        let (name, tensor) = (name.into(), tensor.into());
+        match self.columns.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, place)) => *place = tensor,
+            None => self.columns.push((name, tensor)),
+        }
+    }
+
+    /// The column of that name.
+    pub fn get(&self, name: &str) -> Result<&Arc<Tensor>> {
+        let found = self.columns.iter().find(|(n, _)| n == name);
+        found.map(|(_, tensor)| tensor).ok_or_else(|| Error::Data {
+            place: format!("column '{name}'"),
+            what: format!("not in the batch, which has {}", self.names().collect::<Vec<_>>().join(", ")),
+        })
+    }
+
+    /// The names of the columns, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The columns, in order.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, &Arc<Tensor>)> {
+        self.columns.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Where a row of this batch came from, for messages: `data_0.orc, row 17`.
+    pub fn place(&self, row: usize) -> String {
+        let mut first = 0;
+        for source in &self.sources {
+            if row < first + source.rows {
+                return format!("{}, row {}", source.file.display(), source.first_row + (row - first) as u64);
+            }
+            first += source.rows;
+        }
+        format!("row {row} of the batch")
+    }
+}
