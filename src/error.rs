@@ -72,6 +72,16 @@ impl Error {
     pub(crate) fn shape(op: &'static str, what: impl Into<String>) -> Self {
         Self::Shape { op, what: what.into() }
     }
+
+    #[cfg(feature = "trainer")]
+    pub(crate) fn option(option: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Option { option: option.into(), what: what.into() }
+    }
+
+    #[cfg(feature = "trainer")]
+    pub(crate) fn checkpoint(path: impl Into<PathBuf>, what: impl Into<String>) -> Self {
+        Self::Checkpoint { path: path.into(), what: what.into() }
+    }
 }
 
 /// Fails with [`Error::Shape`] unless `fits`.

@@ -19,9 +19,12 @@ pub enum Device {
 }
 
 impl Device {
-    /// The device that `auto` stands for, and why it was chosen.
-    pub fn auto() -> (Self, &'static str) {
-        (Self::Cpu, "this build has no CUDA kernels")
+    /// The device of that name (`auto`, `cpu` or `cuda:N`), and why it is this one.
+    pub fn choose(name: &str) -> Result<(Self, &'static str)> {
+        match name {
+            "auto" => Ok((Self::Cpu, "this build has no CUDA kernels")),
+            _ => Ok((name.parse()?, "asked for")),
+        }
     }
 }
 
@@ -33,14 +36,13 @@ impl fmt::Display for Device {
     }
 }
 
-/// Reads `auto`, `cpu` or `cuda:N`.
+/// Reads `cpu` or `cuda:N`.
 impl FromStr for Device {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
         let refuse = |what: &str| Err(Error::Device { device: name.into(), what: what.into() });
         match name {
-            "auto" => Ok(Self::auto().0),
             "cpu" => Ok(Self::Cpu),
             _ if name == "cuda" || name.starts_with("cuda:") => {
                 refuse("this build has no CUDA kernels; use cpu or auto")

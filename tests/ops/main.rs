@@ -1,4 +1,27 @@
 //! Every operation against a plain reference, and its edge cases. The vectors of the specification
 //! are run by `tests/vectors`.
 
+mod adamw;
+mod auroc;
+mod bce;
+mod bucketize;
+mod combine;
+mod combine_tile;
+mod common;
+mod encode_ids;
+mod feature_cross;
+mod hash_table;
+mod initialize;
+mod linear;
+mod linear_tile;
+mod merge_gradients;
+mod merge_offsets;
 mod modulo;
+mod names;
+mod partition_ids;
+mod ragged_dense;
+mod rows;
+mod scale;
+mod sparse_adamw;
+mod string_hash;
+mod truncate;

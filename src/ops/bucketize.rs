@@ -1,0 +1,39 @@
+//! Which interval between boundaries a value lies in (SPEC 2.1).
+
+use crate::device::{Buffer, Device, Stream};
+use crate::error::ensure;
+use crate::{Result, ops::cpu};
+
+/// One column to put into buckets.
+pub struct Column<'a> {
+    /// The values, f32.
+    pub values: &'a Buffer<f32>,
+    /// Ascending, without NaN.
+    pub boundaries: &'a Buffer<f32>,
+    /// As many elements as `values`.
+    pub out: &'a mut Buffer<i64>,
+}
+
+/// `out` = the number of boundaries that are at or below the value: a value on a boundary belongs
+/// to the bucket above it. NaN goes to the last bucket.
+pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
+    for c in columns.iter() {
+        ensure(c.values.len() == c.out.len(), "bucketize", || {
+            format!("{} values but room for {}", c.values.len(), c.out.len())
+        })?;
+    }
+    match stream.device() {
+        Device::Cpu => {
+            for c in columns.iter_mut() {
+                let boundaries = c.boundaries.host();
+                ensure(
+                    boundaries.is_sorted() && !boundaries.iter().any(|b| b.is_nan()),
+                    "bucketize",
+                    || format!("boundaries {boundaries:?} do not ascend"),
+                )?;
+                cpu::bucketize::forward(c.values.host(), boundaries, c.out.host_mut());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! RecIS's keys: the logical table in the upper 12 bits, the id in the lower 52 (SPEC 3.3). Our own
+//! tables keep whole ids; this is for reading and writing RecIS's checkpoints.
+
+use crate::device::{Buffer, Device, Stream};
+use crate::error::ensure;
+use crate::{Result, ops::cpu};
+
+/// Bits of a key that hold the id.
+pub const ID_BITS: u32 = 52;
+
+/// What becomes of an id that does not fit in 52 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// Its upper bits are lost, as in RecIS.
+    Cut,
+    /// It is an error.
+    Refuse,
+}
+
+/// One column to encode.
+#[derive(Clone, Copy)]
+pub struct Column<'a> {
+    /// The logical table, below 4096.
+    pub table: u32,
+    /// The ids.
+    pub ids: &'a Buffer<i64>,
+}
+
+/// The keys of all columns, one after the other. With [`Overflow::Refuse`], ids are those that RecIS
+/// decodes to themselves: 0 to 2^52 - 1.
+pub fn forward(columns: &[Column<'_>], overflow: Overflow, stream: &Stream) -> Result<Buffer<i64>> {
+    for column in columns {
+        ensure(column.table < 1 << (64 - ID_BITS), "encode_ids", || {
+            format!("table {} does not fit in {} bits", column.table, 64 - ID_BITS)
+        })?;
+    }
+    match stream.device() {
+        Device::Cpu => {
+            let mut keys = Vec::new();
+            for Column { table, ids } in columns {
+                if overflow == Overflow::Refuse {
+                    let wide = ids.host().iter().position(|&id| id as u64 >> ID_BITS != 0);
+                    ensure(wide.is_none(), "encode_ids", || {
+                        let i = wide.unwrap_or_default();
+                        format!("id {} (number {i}) does not fit in {ID_BITS} bits", ids.host()[i])
+                    })?;
+                }
+                cpu::encode_ids::forward(*table, ids.host(), &mut keys);
+            }
+            Ok(keys.into())
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The product of two columns of ids (SPEC 2.4).
+
+use crate::device::{Buffer, Device, Stream};
+use crate::error::ensure;
+use crate::ops::check_offsets;
+use crate::{Result, ops::cpu};
+
+/// One of the two columns.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// Any 64 bits each.
+    pub values: &'a Buffer<i64>,
+    /// Where each row begins and ends: one entry more than there are rows, ascending from 0.
+    pub offsets: &'a Buffer<i32>,
+    /// One weight a value; none: all 1.
+    pub weights: Option<&'a Buffer<f32>>,
+}
+
+impl<'a> Side<'a> {
+    fn host(self) -> cpu::feature_cross::Side<'a> {
+        cpu::feature_cross::Side {
+            values: self.values.host(),
+            offsets: self.offsets.host(),
+            weights: self.weights.map(Buffer::host),
+        }
+    }
+}
+
+/// The crossed column; always weighted.
+#[derive(Debug, Default, PartialEq)]
+pub struct Crossed {
+    /// Hashes of pairs.
+    pub values: Buffer<i64>,
+    /// Where each row begins and ends.
+    pub offsets: Buffer<i32>,
+    /// The product of the pair's weights.
+    pub weights: Buffer<f32>,
+}
+
+/// Crosses rows of `x` and `y`, as many as the shorter has. The id of a pair is MurmurHash64A of both
+/// ids' bytes. Within a row either side's ids count once, with the weight of their first occurrence,
+/// in ascending order; `x` is the outer loop. Rows of one value each are crossed as they are.
+///
+/// # Errors
+/// Sizes that do not fit together, and more than 2^31 - 1 pairs.
+pub fn forward(x: Side<'_>, y: Side<'_>, stream: &Stream) -> Result<Crossed> {
+    for side in [x, y] {
+        check_offsets("feature_cross", side.offsets, side.values.len())?;
+        ensure(side.weights.is_none_or(|w| w.len() == side.values.len()), "feature_cross", || {
+            format!("{} weights for {} values", side.weights.map_or(0, Buffer::len), side.values.len())
+        })?;
+    }
+    match stream.device() {
+        Device::Cpu => {
+            let (x, y) = (x.host(), y.host());
+            let offsets = cpu::feature_cross::offsets(&x, &y);
+            let pairs = offsets.last().copied().unwrap_or(0);
+            let offsets: Vec<i32> =
+                offsets.into_iter().map_while(|offset| i32::try_from(offset).ok()).collect();
+            ensure(i32::try_from(pairs).is_ok(), "feature_cross", || {
+                format!("{pairs} pairs in a batch, above 2^31 - 1")
+            })?;
+            let (mut values, mut weights) = (vec![0; pairs as usize], vec![0.0; pairs as usize]);
+            cpu::feature_cross::forward(&x, &y, &offsets, &mut values, &mut weights);
+            Ok(Crossed { values: values.into(), offsets: offsets.into(), weights: weights.into() })
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A fully connected layer: `y = x Wᵀ + b` (torch's `nn.Linear`), forward and backward, f32.
+
+use crate::device::{Buffer, Device, Stream};
+use crate::error::ensure;
+use crate::{Result, ops::cpu};
+
+pub use cpu::linear::Size;
+
+/// `y = x Wᵀ + b`: `x` [rows, inputs], `weight` [outputs, inputs], `bias` `[outputs]`,
+/// `y` [rows, outputs].
+pub fn forward(
+    x: &Buffer<f32>,
+    weight: &Buffer<f32>,
+    bias: &Buffer<f32>,
+    y: &mut Buffer<f32>,
+    size: Size,
+    stream: &Stream,
+) -> Result<()> {
+    check(size, x.len(), y.len(), weight.len(), bias.len())?;
+    match stream.device() {
+        Device::Cpu => cpu::linear::forward(x.host(), weight.host(), bias.host(), y.host_mut(), size),
+    }
+    Ok(())
+}
+
+/// The gradients of the parameters, written or (with `accumulate`) added: `d_y` [rows, outputs],
+/// `d_weight` and `d_bias` shaped like their parameters.
+pub fn backward_weight(
+    x: &Buffer<f32>,
+    d_y: &Buffer<f32>,
+    d_weight: &mut Buffer<f32>,
+    d_bias: &mut Buffer<f32>,
+    size: Size,
+    accumulate: bool,
+    stream: &Stream,
+) -> Result<()> {
+    check(size, x.len(), d_y.len(), d_weight.len(), d_bias.len())?;
+    match stream.device() {
+        Device::Cpu => cpu::linear::backward_weight(
+            x.host(),
+            d_y.host(),
+            d_weight.host_mut(),
+            d_bias.host_mut(),
+            size,
+            accumulate,
+        ),
+    }
+    Ok(())
+}
+
+/// The gradient of the input: `d_x = d_y W`, [rows, inputs].
+pub fn backward_input(
+    d_y: &Buffer<f32>,
+    weight: &Buffer<f32>,
+    d_x: &mut Buffer<f32>,
+    size: Size,
+    stream: &Stream,
+) -> Result<()> {
+    check(size, d_x.len(), d_y.len(), weight.len(), size.outputs)?;
+    match stream.device() {
+        Device::Cpu => cpu::linear::backward_input(d_y.host(), weight.host(), d_x.host_mut(), size),
+    }
+    Ok(())
+}
+
+fn check(size: Size, x: usize, y: usize, weight: usize, bias: usize) -> Result<()> {
+    let Size { rows, inputs, outputs } = size;
+    ensure(inputs > 0 && outputs > 0, "linear", || format!("a layer {inputs} -> {outputs} has no weights"))?;
+    let expected = (rows * inputs, rows * outputs, outputs * inputs, outputs);
+    ensure((x, y, weight, bias) == expected, "linear", || {
+        format!(
+            "{rows} rows of {inputs} -> {outputs} need (x, y, weight, bias) of {expected:?} elements, got {:?}",
+            (x, y, weight, bias)
+        )
+    })
+}

@@ -1,0 +1,21 @@
+//! The offsets of several ragged columns as those of one (SPEC 3.4).
+
+use crate::device::{Buffer, Device, Stream};
+use crate::error::ensure;
+use crate::{Result, ops::check_offsets, ops::cpu};
+
+/// The offsets of the columns one after the other, as if their values were: `columns` are (offsets,
+/// number of values).
+pub fn forward(columns: &[(&Buffer<i32>, usize)], stream: &Stream) -> Result<Buffer<i32>> {
+    for (offsets, values) in columns {
+        check_offsets("merge_offsets", offsets, *values)?;
+    }
+    let total: usize = columns.iter().map(|(_, values)| values).sum();
+    ensure(i32::try_from(total).is_ok(), "merge_offsets", || format!("{total} values, above 2^31 - 1"))?;
+    match stream.device() {
+        Device::Cpu => {
+            let columns: Vec<_> = columns.iter().map(|(offsets, values)| (offsets.host(), *values)).collect();
+            Ok(cpu::merge_offsets::forward(&columns).into())
+        }
+    }
+}

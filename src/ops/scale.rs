@@ -1,0 +1,13 @@
+//! Multiplication by a number, f32.
+
+use crate::Result;
+use crate::device::{Buffer, Device, Stream};
+use crate::ops::cpu;
+
+/// `values *= factor`.
+pub fn forward(values: &mut Buffer<f32>, factor: f32, stream: &Stream) -> Result<()> {
+    match stream.device() {
+        Device::Cpu => cpu::scale::forward(values.host_mut(), factor),
+    }
+    Ok(())
+}

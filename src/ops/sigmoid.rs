@@ -1,0 +1,25 @@
+//! The logistic function: `y = 1 / (1 + exp(-x))`, elementwise, f32.
+
+use crate::device::{Buffer, Device, Stream};
+use crate::error::ensure;
+use crate::{Result, ops::cpu};
+
+/// `y = 1 / (1 + exp(-x))`.
+pub fn forward(x: &Buffer<f32>, y: &mut Buffer<f32>, stream: &Stream) -> Result<()> {
+    ensure(x.len() == y.len(), "sigmoid", || format!("{} values but room for {}", x.len(), y.len()))?;
+    match stream.device() {
+        Device::Cpu => cpu::sigmoid::forward(x.host(), y.host_mut()),
+    }
+    Ok(())
+}
+
+/// `d_x = d_y y (1 - y)`, from the output `y`.
+pub fn backward(y: &Buffer<f32>, d_y: &Buffer<f32>, d_x: &mut Buffer<f32>, stream: &Stream) -> Result<()> {
+    ensure(y.len() == d_y.len() && y.len() == d_x.len(), "sigmoid", || {
+        format!("{} outputs, {} gradients, room for {}", y.len(), d_y.len(), d_x.len())
+    })?;
+    match stream.device() {
+        Device::Cpu => cpu::sigmoid::backward(y.host(), d_y.host(), d_x.host_mut()),
+    }
+    Ok(())
+}

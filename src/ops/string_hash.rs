@@ -1,0 +1,61 @@
+//! 64-bit hashes of byte strings (SPEC 2.3): FarmHash's Fingerprint64 and MurmurHash64A, seed 0.
+
+use crate::device::{Buffer, Device, Stream};
+use crate::error::ensure;
+use crate::{Result, ops::cpu};
+
+pub use cpu::string_hash::{farm, murmur};
+
+/// Which hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HashType {
+    /// FarmHash's Fingerprint64.
+    Farm,
+    /// MurmurHash64A with seed 0.
+    Murmur,
+}
+
+impl HashType {
+    /// The hash of one string.
+    pub fn hash(self, bytes: &[u8]) -> u64 {
+        match self {
+            Self::Farm => farm(bytes),
+            Self::Murmur => murmur(bytes),
+        }
+    }
+}
+
+/// One column of strings.
+pub struct Column<'a> {
+    /// The bytes of all strings.
+    pub bytes: &'a Buffer<i8>,
+    /// Where each string begins and ends: one entry more than there are strings, ascending.
+    pub offsets: &'a Buffer<i32>,
+    /// Which hash.
+    pub hash_type: HashType,
+    /// One hash a string, the unsigned one bit-cast.
+    pub out: &'a mut Buffer<i64>,
+}
+
+/// Hashes every string of every column.
+pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
+    for c in columns.iter() {
+        ensure(c.offsets.len() == c.out.len() + 1, "string_hash", || {
+            format!("{} offsets for {} strings", c.offsets.len(), c.out.len())
+        })?;
+        super::check_offsets("string_hash", c.offsets, c.bytes.len())?;
+    }
+    match stream.device() {
+        Device::Cpu => {
+            for c in columns.iter_mut() {
+                let bytes: &[u8] = bytemuck::cast_slice(c.bytes.host());
+                let (offsets, out) = (c.offsets.host(), c.out.host_mut());
+                match c.hash_type {
+                    HashType::Farm => cpu::string_hash::forward(bytes, offsets, farm, out),
+                    HashType::Murmur => cpu::string_hash::forward(bytes, offsets, murmur, out),
+                }
+            }
+        }
+    }
+    Ok(())
+}

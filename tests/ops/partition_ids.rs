@@ -1,0 +1,55 @@
+use std::collections::BTreeSet;
+
+use rand::Rng;
+use recis::device::{Buffer, Stream};
+use recis::ops::partition_ids::{Column, forward, owner};
+
+use crate::common::rng;
+
+fn check(columns: &[(usize, Vec<i64>)]) {
+    let buffers: Vec<Buffer<i64>> = columns.iter().map(|(_, ids)| ids.clone().into()).collect();
+    let inputs: Vec<_> =
+        columns.iter().zip(&buffers).map(|((table, _), ids)| Column { table: *table, ids }).collect();
+    let partition = forward(&inputs, &Stream::default()).unwrap();
+    let expected: BTreeSet<_> = (columns.iter())
+        .flat_map(|(table, ids)| ids.iter().map(|&id| (*table, id as u64 & 0xffff, id as u64 >> 16)))
+        .collect();
+    let mut keys = Vec::new();
+    for range in &partition.ranges {
+        let ids = &partition.ids.host()[range.first..range.first + range.count];
+        keys.extend(ids.iter().map(|&id| (range.table, id as u64 & 0xffff, id as u64 >> 16)));
+    }
+    assert!(keys.iter().eq(expected.iter()));
+    let all = columns.iter().flat_map(|(table, ids)| ids.iter().map(|&id| (*table, id)));
+    assert_eq!(all.clone().count(), partition.inverse.len());
+    for ((table, id), &place) in all.zip(partition.inverse.host()) {
+        assert_eq!((keys[place as usize].0, partition.ids.host()[place as usize]), (table, id));
+    }
+}
+
+#[test]
+fn distinct_ids_are_in_order_and_every_id_finds_its_own() {
+    let mut rng = rng(1);
+    check(&[]);
+    check(&[(0, vec![])]);
+    check(&[(3, vec![7])]);
+    check(&[(1, vec![0, -1, -2, i64::MIN, i64::MAX, -1]), (0, vec![0, 0]), (1, vec![5, 0])]);
+    for spread in [3, 1000, i64::MAX] {
+        let mut ids = |n| (0..n).map(|_| rng.random_range(-spread..=spread)).collect::<Vec<i64>>();
+        check(&[(2, ids(5000)), (0, ids(40_000)), (2, ids(10)), (5, ids(0))]);
+    }
+    // All low bits equal, all high bits equal.
+    check(&[(0, (0..3000).map(|i: i64| i << 40).collect()), (1, (0..3000).map(|i: i64| i << 16).collect())]);
+}
+
+#[test]
+fn slices_cover_all_ranks_in_order() {
+    for world_size in [1, 2, 3, 7, 1000, 65_536] {
+        let owners: Vec<_> = (0..65_536).map(|id| owner(id, world_size)).collect();
+        assert!(owners.is_sorted() && owners[0] == 0 && owners[65_535] == world_size - 1, "{world_size}");
+        let mut sizes = vec![0; world_size];
+        owners.iter().for_each(|&owner| sizes[owner] += 1);
+        assert!(sizes.iter().all(|&n| n >= 65_536 / world_size && n <= 65_536 / world_size + 1));
+    }
+    assert_eq!(owner(-1, 4), 3);
+}
