@@ -127,6 +127,17 @@ pub struct Source {
     pub rows: usize,
 }
 
+/// How far a worker's stream of rows has been consumed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Position {
+    /// Rows consumed so far; the next one is the first of what remains.
+    pub rows: u64,
+    /// The name of the file of the row consumed last, by which changed data is noticed.
+    pub file: String,
+    /// That row, counted from 0 within its file.
+    pub row: u64,
+}
+
 /// Named columns with the same number of rows, in a fixed order.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -134,6 +145,8 @@ pub struct Batch {
     pub rows: usize,
     /// Which rows of which files these are, in order; empty when they come from elsewhere.
     pub sources: Vec<Source>,
+    /// Where its last row is in the stream it was cut from, for a pass that continues after it.
+    pub end: Option<Position>,
     columns: Vec<(String, Arc<Tensor>)>,
 }
 

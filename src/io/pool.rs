@@ -1,0 +1,124 @@
+//! The threads that decode and pack.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::{Error, Result};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A fixed number of threads that work off a queue. Dropping the pool drops the jobs that have not
+/// begun and waits for those that have.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    stopped: bool,
+}
+
+impl Pool {
+    /// Starts `threads` threads.
+    pub fn new(threads: usize) -> Result<Self> {
+        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new() });
+        let mut pool = Self { shared, threads: Vec::with_capacity(threads) };
+        for i in 0..threads {
+            let shared = pool.shared.clone();
+            let thread = std::thread::Builder::new().name(format!("recis-read-{i}"));
+            let started = thread.spawn(move || shared.work()).map_err(|e| Error::Option {
+                option: "pack_threads_num".into(),
+                what: format!("only {i} of {threads} threads could be started: {e}"),
+            })?;
+            pool.threads.push(started);
+        }
+        Ok(pool)
+    }
+
+    /// The number of threads.
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// Queues a job behind all others.
+    pub fn submit(&self, job: impl FnOnce() + Send + 'static) {
+        self.shared.lock().jobs.push_back(Box::new(job));
+        self.shared.changed.notify_one();
+    }
+
+    /// Queues a job before all others and answers where its result will arrive.
+    pub fn submit_first<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+        let (sender, receiver) = channel();
+        // Nobody waits for the result any more: nothing to do.
+        self.shared.lock().jobs.push_front(Box::new(move || _ = sender.send(job())));
+        self.shared.changed.notify_one();
+        receiver
+    }
+
+    /// What stops the pool's threads from elsewhere.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.shared.clone())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.stopper().stop();
+        for thread in self.threads.drain(..) {
+            // A job that panicked has been noticed by whoever waits for its result.
+            _ = thread.join();
+        }
+    }
+}
+
+/// Stops a pool.
+#[derive(Clone)]
+pub struct Stopper(Arc<Shared>);
+
+impl Stopper {
+    /// Drops the jobs that have not begun. Who waits for one of them is told that it is gone.
+    pub fn stop(&self) {
+        let mut queue = self.0.lock();
+        queue.stopped = true;
+        queue.jobs.clear();
+        self.0.changed.notify_all();
+    }
+
+    /// Whether the pool has been stopped.
+    pub fn stopped(&self) -> bool {
+        self.0.lock().stopped
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // The queue is whole at every moment at which a thread could panic.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        loop {
+            let mut queue = self.lock();
+            let job = loop {
+                if queue.stopped {
+                    return;
+                }
+                match queue.jobs.pop_front() {
+                    Some(job) => break job,
+                    None => queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                }
+            };
+            drop(queue);
+            job();
+        }
+    }
+}
