@@ -1,0 +1,152 @@
+use std::collections::HashSet;
+use std::fmt;
+use std::mem::{Discriminant, discriminant};
+use std::sync::Arc;
+
+use super::feature::Feature;
+use super::op::Op;
+use super::run::{self, Input};
+use crate::device::Stream;
+use crate::tensor::{Batch, Tensor};
+use crate::{Error, Result};
+
+/// Runs features. Operators of one kind at one position run as one call.
+#[derive(Debug)]
+pub struct FeatureEngine {
+    features: Vec<Feature>,
+    /// Position by position: the features of each kind of operator, kinds by first appearance.
+    steps: Vec<Vec<Vec<usize>>>,
+}
+
+impl FeatureEngine {
+    /// Puts the operators of all features in order.
+    ///
+    /// # Errors
+    /// Two features of one name, and operators that cannot follow each other.
+    pub fn new(features: Vec<Feature>) -> Result<Self> {
+        let mut names = HashSet::new();
+        for feature in &features {
+            feature.validate()?;
+            if !names.insert(feature.name()) {
+                return Err(Error::Model(format!("two features are named '{}'", feature.name())));
+            }
+        }
+        let positions = features.iter().map(|feature| feature.ops().len()).max().unwrap_or(0);
+        let steps = (0..positions).map(|position| groups(&features, position)).collect();
+        Ok(Self { features, steps })
+    }
+
+    /// The features of a batch, in order, and behind them the columns that none has taken the name
+    /// of.
+    ///
+    /// # Errors
+    /// A column that is missing or is not what an operator needs.
+    pub fn forward(&self, batch: &Batch, stream: &Stream) -> Result<Batch> {
+        let mut values: Vec<Vec<Arc<Tensor>>> = vec![Vec::new(); self.features.len()];
+        for (position, groups) in self.steps.iter().enumerate() {
+            for group in groups {
+                self.run(group, position, batch, &mut values, stream)?;
+            }
+        }
+        let mut out = Batch::new(batch.rows);
+        out.sources.clone_from(&batch.sources);
+        for (feature, mut value) in self.features.iter().zip(values) {
+            out.insert(feature.name(), value.swap_remove(0));
+        }
+        for (name, tensor) in batch.columns() {
+            if !self.features.iter().any(|feature| feature.name() == name) {
+                out.insert(name, tensor.clone());
+            }
+        }
+        Ok(out)
+    }
+
+    /// Runs the operators at `position` of some features, all of one kind.
+    fn run(
+        &self,
+        group: &[usize],
+        position: usize,
+        batch: &Batch,
+        values: &mut [Vec<Arc<Tensor>>],
+        stream: &Stream,
+    ) -> Result<()> {
+        macro_rules! inputs {
+            ($kind:ident) => {
+                (group.iter())
+                    .filter_map(|&i| match &self.features[i].ops()[position] {
+                        Op::$kind(op) => {
+                            let (feature, tensor) = (self.features[i].name(), values[i][0].clone());
+                            Some(Input { feature, op, tensor })
+                        }
+                        _ => None,
+                    })
+                    .collect::<Vec<_>>()
+            };
+        }
+        let results = match &self.features[group[0]].ops()[position] {
+            Op::Bucketize(_) => run::bucketize(&inputs!(Bucketize), stream)?,
+            Op::Mod(_) => run::modulo(&inputs!(Mod), stream)?,
+            Op::Hash(_) => run::hash(&inputs!(Hash), stream)?,
+            Op::SequenceTruncate(_) => run::truncate(&inputs!(SequenceTruncate), batch, stream)?,
+            Op::FeatureCross(_) => {
+                let cross =
+                    |&i: &usize| run::cross(self.features[i].name(), &values[i][0], &values[i][1], stream);
+                group.iter().map(cross).collect::<Result<_>>()?
+            }
+            Op::SelectField(_) | Op::SelectFields(_) => return self.select(group, position, batch, values),
+        };
+        for (&i, result) in group.iter().zip(results) {
+            values[i] = vec![Arc::new(result)];
+        }
+        Ok(())
+    }
+
+    fn select(
+        &self,
+        group: &[usize],
+        position: usize,
+        batch: &Batch,
+        values: &mut [Vec<Arc<Tensor>>],
+    ) -> Result<()> {
+        for &i in group {
+            let feature = &self.features[i];
+            let fields = match &feature.ops()[position] {
+                Op::SelectField(field) => std::slice::from_ref(field),
+                Op::SelectFields(fields) => &fields.0,
+                _ => &[],
+            };
+            let select = |field| run::select(feature.name(), field, batch);
+            values[i] = fields.iter().map(select).collect::<Result<_>>()?;
+        }
+        Ok(())
+    }
+}
+
+fn groups(features: &[Feature], position: usize) -> Vec<Vec<usize>> {
+    let mut groups: Vec<(Discriminant<Op>, Vec<usize>)> = Vec::new();
+    for (i, feature) in features.iter().enumerate() {
+        let Some(kind) = feature.ops().get(position).map(discriminant) else { continue };
+        match groups.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, group)) => group.push(i),
+            None => groups.push((kind, vec![i])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// What runs at each position: one group of brackets for each call.
+impl fmt::Display for FeatureEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, groups) in self.steps.iter().enumerate() {
+            write!(f, "  {position}:")?;
+            for group in groups {
+                let ops = group
+                    .iter()
+                    .map(|&i| format!("{} {}", self.features[i].name(), self.features[i].ops()[position]));
+                write!(f, " [{}]", ops.collect::<Vec<_>>().join(", "))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}

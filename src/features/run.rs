@@ -1,0 +1,191 @@
+//! The operators on tensors: checks what a column holds, then calls the operation once for all
+//! columns.
+
+use std::sync::Arc;
+
+use super::op::{Bucketize, Hash, Mod, SelectField, SequenceTruncate};
+use crate::device::{Buffer, Stream};
+use crate::ops::{bucketize, feature_cross, modulo, string_hash, truncate};
+use crate::tensor::{Batch, DenseTensor, RaggedTensor, Tensor, Values};
+use crate::{Error, Result};
+
+/// A column on its way through an operator, and the feature it belongs to.
+pub(super) struct Input<'a, O> {
+    pub feature: &'a str,
+    pub op: &'a O,
+    pub tensor: Arc<Tensor>,
+}
+
+impl<O> Input<'_, O> {
+    fn unfit<T>(&self, what: &str) -> Result<T> {
+        unfit(self.feature, what, &self.tensor)
+    }
+
+    fn ids(&self, what: &str) -> Result<&Buffer<i64>> {
+        match self.tensor.values() {
+            Values::I64(ids) => Ok(ids),
+            _ => self.unfit(what),
+        }
+    }
+}
+
+fn unfit<T>(feature: &str, what: &str, tensor: &Tensor) -> Result<T> {
+    let what = format!("{what}, this is {}", tensor.describe());
+    Err(Error::Data { place: format!("feature '{feature}'"), what })
+}
+
+pub(super) fn select(feature: &str, field: &SelectField, batch: &Batch) -> Result<Arc<Tensor>> {
+    let tensor = batch.get(&field.name)?;
+    match (field.dim, tensor.as_ref()) {
+        (Some(dim), Tensor::Dense(dense)) if dense.width != dim => {
+            let what = format!("SelectField wants {dim} values a row of column '{}'", field.name);
+            unfit(feature, &what, tensor)
+        }
+        _ => Ok(tensor.clone()),
+    }
+}
+
+pub(super) fn bucketize(inputs: &[Input<'_, Bucketize>], stream: &Stream) -> Result<Vec<Tensor>> {
+    let mut columns = Vec::new();
+    for input in inputs {
+        let values = match input.tensor.values() {
+            Values::F32(values) => values.clone(),
+            Values::F64(values) => values.host().iter().map(|&v| v as f32).collect::<Vec<_>>().into(),
+            _ => return input.unfit("Bucketize needs floats"),
+        };
+        let out = Buffer::zeros(values.len(), stream)?;
+        columns.push((values, Buffer::from_vec(input.op.0.clone(), stream)?, out));
+    }
+    let mut calls: Vec<_> = (columns.iter_mut())
+        .map(|(values, boundaries, out)| bucketize::Column { values, boundaries, out })
+        .collect();
+    bucketize::forward(&mut calls, stream)?;
+    Ok(replace(inputs, columns.into_iter().map(|(_, _, out)| out)))
+}
+
+pub(super) fn modulo(inputs: &[Input<'_, Mod>], stream: &Stream) -> Result<Vec<Tensor>> {
+    let mut columns = Vec::new();
+    for input in inputs {
+        let values = input.ids("Mod needs ids")?;
+        columns.push((values, input.op.0, Buffer::zeros(values.len(), stream)?));
+    }
+    let mut calls: Vec<_> = (columns.iter_mut())
+        .map(|(values, modulus, out)| modulo::Column { values, modulus: *modulus, out })
+        .collect();
+    modulo::forward(&mut calls, stream)?;
+    let outs: Vec<_> = columns.into_iter().map(|(_, _, out)| out).collect();
+    Ok(replace(inputs, outs))
+}
+
+pub(super) fn hash(inputs: &[Input<'_, Hash>], stream: &Stream) -> Result<Vec<Tensor>> {
+    let mut columns = Vec::new();
+    for input in inputs {
+        let Tensor::Ragged(RaggedTensor { values: Values::I8(bytes), offsets, .. }) = input.tensor.as_ref()
+        else {
+            return input.unfit("Hash needs strings read as bytes (trans_int8)");
+        };
+        let [outer @ .., strings] = &offsets[..] else {
+            return input.unfit("Hash needs strings in rows");
+        };
+        let out = Buffer::zeros(strings.len().saturating_sub(1), stream)?;
+        columns.push((bytes, strings, input.op.0, outer.to_vec(), out));
+    }
+    let mut calls: Vec<_> = (columns.iter_mut())
+        .map(|(bytes, offsets, hash_type, _, out)| string_hash::Column {
+            bytes,
+            offsets,
+            hash_type: *hash_type,
+            out,
+        })
+        .collect();
+    string_hash::forward(&mut calls, stream)?;
+    let ragged =
+        |offsets, out| Tensor::Ragged(RaggedTensor { values: Values::I64(out), offsets, weights: None });
+    Ok(columns.into_iter().map(|(_, _, _, offsets, out)| ragged(offsets, out)).collect())
+}
+
+pub(super) fn truncate(
+    inputs: &[Input<'_, SequenceTruncate>],
+    batch: &Batch,
+    stream: &Stream,
+) -> Result<Vec<Tensor>> {
+    let mut columns = Vec::new();
+    for input in inputs {
+        let Tensor::Ragged(RaggedTensor { values: Values::I64(values), offsets, weights }) =
+            input.tensor.as_ref()
+        else {
+            return input.unfit("SequenceTruncate needs rows of ids");
+        };
+        let [offsets] = &offsets[..] else {
+            return input.unfit("SequenceTruncate cuts rows of ids, not rows of lists");
+        };
+        let &SequenceTruncate { seq_len, truncate, truncate_side: side, check_length } = input.op;
+        if !truncate && check_length {
+            check_lengths(input.feature, offsets, seq_len, batch, stream)?;
+        }
+        // A row can keep all it has.
+        let keep = if truncate { seq_len } else { usize::MAX };
+        columns.push(truncate::Column { values, offsets, weights: weights.as_ref(), keep, side });
+    }
+    let cut = truncate::forward(&columns, stream)?;
+    let ragged = |cut: truncate::Truncated| RaggedTensor {
+        values: Values::I64(cut.values),
+        offsets: vec![cut.offsets],
+        weights: cut.weights,
+    };
+    Ok(cut.into_iter().map(|cut| Tensor::Ragged(ragged(cut))).collect())
+}
+
+fn check_lengths(
+    feature: &str,
+    offsets: &Buffer<i32>,
+    seq_len: usize,
+    batch: &Batch,
+    stream: &Stream,
+) -> Result<()> {
+    let offsets = offsets.to_vec(stream)?;
+    match offsets.windows(2).position(|ends| (ends[1] - ends[0]) as usize > seq_len) {
+        None => Ok(()),
+        Some(row) => Err(Error::Data {
+            place: format!("feature '{feature}', {}", batch.place(row)),
+            what: format!(
+                "{} ids, above seq_len {seq_len}, and truncate is off",
+                offsets[row + 1] - offsets[row]
+            ),
+        }),
+    }
+}
+
+pub(super) fn cross(feature: &str, x: &Tensor, y: &Tensor, stream: &Stream) -> Result<Tensor> {
+    fn side<'a>(feature: &str, tensor: &'a Tensor) -> Result<feature_cross::Side<'a>> {
+        match tensor {
+            Tensor::Ragged(RaggedTensor { values: Values::I64(values), offsets, weights })
+                if offsets.len() == 1 =>
+            {
+                Ok(feature_cross::Side { values, offsets: &offsets[0], weights: weights.as_ref() })
+            }
+            _ => unfit(feature, "FeatureCross needs rows of ids", tensor),
+        }
+    }
+    let crossed = feature_cross::forward(side(feature, x)?, side(feature, y)?, stream)?;
+    Ok(Tensor::Ragged(RaggedTensor {
+        values: Values::I64(crossed.values),
+        offsets: vec![crossed.offsets],
+        weights: Some(crossed.weights),
+    }))
+}
+
+/// The tensors with ids in the place of their values.
+fn replace<O>(inputs: &[Input<'_, O>], outs: impl IntoIterator<Item = Buffer<i64>>) -> Vec<Tensor> {
+    let with = |tensor: &Tensor, out| match tensor {
+        Tensor::Dense(t) => {
+            Tensor::Dense(DenseTensor { values: Values::I64(out), rows: t.rows, width: t.width })
+        }
+        Tensor::Ragged(t) => Tensor::Ragged(RaggedTensor {
+            values: Values::I64(out),
+            offsets: t.offsets.clone(),
+            weights: t.weights.clone(),
+        }),
+    };
+    inputs.iter().zip(outs).map(|(input, out)| with(&input.tensor, out)).collect()
+}
