@@ -1,1 +1,36 @@
-//! metrics
+//! Metrics over the predictions of many batches.
+
+mod added;
+mod auroc;
+
+pub use added::add_metric;
+pub(crate) use added::added_metrics;
+pub use auroc::Auroc;
+
+use crate::Result;
+use crate::device::{Buffer, Stream};
+
+/// A number computed from all predictions and labels seen so far.
+pub trait Metric: Send {
+    /// Takes a batch into account; `prediction` and `label` have one value a row.
+    fn update(&mut self, prediction: &Buffer<f32>, label: &Buffer<f32>, stream: &Stream) -> Result<()>;
+
+    /// The metric over everything since the last reset.
+    fn compute(&self, stream: &Stream) -> Result<f64>;
+
+    /// Forgets everything.
+    fn reset(&mut self);
+
+    /// The same metric without what it has seen: evaluation uses it, so that training's counts
+    /// stay training's.
+    fn fresh(&self) -> Box<dyn Metric>;
+
+    /// Named counters, for a checkpoint.
+    fn state(&self, stream: &Stream) -> Result<Vec<(&'static str, Vec<i64>)>>;
+
+    /// Takes counters back.
+    ///
+    /// # Errors
+    /// Counters of another metric or size.
+    fn restore(&mut self, state: &[(&'static str, Vec<i64>)], stream: &Stream) -> Result<()>;
+}

@@ -1,0 +1,317 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Combiner, EmbeddingOption, EmbeddingTable, PhysicalTable, Table, coalesce};
+use crate::device::{Buffer, Stream};
+use crate::ops::combine::{self, Denominator, Place};
+use crate::ops::combine_tile;
+use crate::ops::linear_tile::Tile;
+use crate::ops::lookup::Lookup;
+use crate::ops::partition_ids::{self, Partition};
+use crate::optim::{SparseOptimizer, Take};
+use crate::snapshot::{ArraySnapshot, TableSnapshot};
+use crate::tensor::{Batch, Tensor, Values};
+use crate::{Error, Result};
+
+/// Looks up the features of a batch in their tables and combines what it finds; gradients take the
+/// way back. Features that share a physical table share one lookup a batch.
+pub struct EmbeddingEngine {
+    features: HashMap<String, Feature>,
+    groups: Vec<Group>,
+}
+
+/// A feature and where its ids are.
+struct Feature {
+    group: usize,
+    place: usize,
+    option: EmbeddingOption,
+}
+
+/// A physical table and its part of the current batch.
+struct Group {
+    layout: PhysicalTable,
+    table: Box<dyn Table>,
+    columns: Vec<Column>,
+    partition: Partition,
+    rows: Buffer<u32>,
+    embeddings: Buffer<f32>,
+    d_embeddings: Buffer<f32>,
+}
+
+/// A feature's ids in the current batch.
+struct Column {
+    tensor: Arc<Tensor>,
+    /// Of a dense column: where its rows begin.
+    row_offsets: Option<Buffer<i32>>,
+    /// Where the ids begin in the partition's inverse.
+    first_id: usize,
+}
+
+impl EmbeddingEngine {
+    /// Tables for these features; they grow as ids arrive. Initial values depend on `seed`.
+    ///
+    /// # Errors
+    /// Options that contradict each other or cannot be used.
+    pub fn new(options: &[(String, EmbeddingOption)], seed: u64, stream: &Stream) -> Result<Self> {
+        let mut features = HashMap::new();
+        let mut groups = Vec::new();
+        for layout in coalesce(options)? {
+            for (place, (name, _)) in layout.features.iter().enumerate() {
+                if let Some((_, option)) = options.iter().find(|(feature, _)| feature == name) {
+                    let option = option.clone();
+                    features.insert(name.clone(), Feature { group: groups.len(), place, option });
+                }
+            }
+            let table = Box::new(EmbeddingTable::new(&layout, seed, stream)?);
+            groups.push(Group::new(layout, table, stream)?);
+        }
+        Ok(Self { features, groups })
+    }
+
+    /// Makes room for the state of an optimizer. Called once, before the first batch.
+    pub fn attach(&mut self, optimizer: &dyn SparseOptimizer) -> Result<()> {
+        self.groups.iter_mut().try_for_each(|group| group.table.attach(optimizer))
+    }
+
+    /// The logical tables and how many ids each holds.
+    pub fn sizes(&self) -> Vec<(&str, usize)> {
+        self.groups.iter().flat_map(|group| group.table.sizes()).collect()
+    }
+
+    /// Finds the rows of all ids of a batch. Unknown ids get new rows if `insert`; else they count
+    /// as zero rows.
+    ///
+    /// # Errors
+    /// A feature that is missing or holds no ids.
+    pub fn lookup(&mut self, batch: &Batch, insert: bool, stream: &Stream) -> Result<()> {
+        self.groups.iter_mut().try_for_each(|group| group.lookup(batch, insert, stream))
+    }
+
+    /// Writes the combined embeddings of a feature, [rows, width], to `out`.
+    pub fn combine(&self, feature: &str, out: &mut Buffer<f32>, place: Place, stream: &Stream) -> Result<()> {
+        let (feature, group) = self.find(feature)?;
+        let lookup = group.lookup_of(feature)?;
+        match feature.option.combiner {
+            Combiner::Tile { tile_len } => combine_tile::forward(&lookup, tile_len, out, place, stream),
+            combiner => {
+                let weights = group.weights_of(feature);
+                combine::forward(&lookup, weights, denominator(combiner), out, place, stream)
+            }
+        }
+    }
+
+    /// Adds the gradient of a feature's combined embeddings, laid out as in
+    /// [`EmbeddingEngine::combine`], to its rows' gradients.
+    pub fn combine_backward(
+        &mut self,
+        feature: &str,
+        d_out: &Buffer<f32>,
+        place: Place,
+        stream: &Stream,
+    ) -> Result<()> {
+        let (feature, group) = self.find_mut(feature)?;
+        let mut d_embeddings = std::mem::take(&mut group.d_embeddings);
+        let lookup = group.lookup_of(feature)?;
+        match feature.option.combiner {
+            Combiner::Tile { tile_len } => {
+                combine_tile::backward(&lookup, tile_len, d_out, place, &mut d_embeddings, stream)?;
+            }
+            combiner => {
+                let (weights, denominator) = (group.weights_of(feature), denominator(combiner));
+                combine::backward(&lookup, weights, denominator, d_out, place, &mut d_embeddings, stream)?;
+            }
+        }
+        group.d_embeddings = d_embeddings;
+        Ok(())
+    }
+
+    /// A tiled feature, for a layer that gathers it from `first_column` of its input.
+    pub fn tile(&self, feature: &str, first_column: usize) -> Result<Tile<'_>> {
+        let (feature, group) = self.find(feature)?;
+        group.tile_of(feature, first_column)
+    }
+
+    /// Calls `backward` with a tiled feature and its rows' gradients, to be added to.
+    pub fn tile_backward(
+        &mut self,
+        feature: &str,
+        first_column: usize,
+        backward: impl FnOnce(&Tile<'_>, &mut Buffer<f32>) -> Result<()>,
+    ) -> Result<()> {
+        let (feature, group) = self.find_mut(feature)?;
+        let mut d_embeddings = std::mem::take(&mut group.d_embeddings);
+        backward(&group.tile_of(feature, first_column)?, &mut d_embeddings)?;
+        group.d_embeddings = d_embeddings;
+        Ok(())
+    }
+
+    /// Hands the gradients of the batch to the tables.
+    pub fn finish_backward(&mut self, stream: &Stream) -> Result<()> {
+        for group in &mut self.groups {
+            let (rows, gradients) =
+                (std::mem::take(&mut group.rows), std::mem::take(&mut group.d_embeddings));
+            group.table.accept_gradients(rows, gradients, stream)?;
+        }
+        Ok(())
+    }
+
+    /// Updates the rows that have gradients, by their mean over `steps` batches.
+    pub fn step(&mut self, optimizer: &dyn SparseOptimizer, steps: usize, stream: &Stream) -> Result<()> {
+        self.groups.iter_mut().try_for_each(|group| group.table.step(optimizer, steps, stream))
+    }
+
+    /// All logical tables, and what the optimizer keeps for whole tables.
+    pub fn snapshot(&self, stream: &Stream) -> Result<(Vec<TableSnapshot>, Vec<ArraySnapshot>)> {
+        let (mut tables, mut arrays) = (Vec::new(), Vec::new());
+        for group in &self.groups {
+            let (more_tables, more_arrays) = group.table.snapshot(stream)?;
+            tables.extend(more_tables);
+            arrays.extend(more_arrays);
+        }
+        Ok((tables, arrays))
+    }
+
+    /// Takes back what [`EmbeddingEngine::snapshot`] gave; `tables` are removed as they are used.
+    pub fn restore(
+        &mut self,
+        tables: &mut Vec<TableSnapshot>,
+        take: &mut Take<'_>,
+        stream: &Stream,
+    ) -> Result<()> {
+        self.groups.iter_mut().try_for_each(|group| group.table.restore(tables, take, stream))
+    }
+
+    fn find(&self, name: &str) -> Result<(&Feature, &Group)> {
+        let feature = self.features.get(name).ok_or_else(|| no_option(name))?;
+        Ok((feature, &self.groups[feature.group]))
+    }
+
+    fn find_mut(&mut self, name: &str) -> Result<(&Feature, &mut Group)> {
+        let feature = self.features.get(name).ok_or_else(|| no_option(name))?;
+        Ok((feature, &mut self.groups[feature.group]))
+    }
+}
+
+fn no_option(feature: &str) -> Error {
+    Error::Model(format!("feature '{feature}' has no embedding option"))
+}
+
+fn denominator(combiner: Combiner) -> Denominator {
+    match combiner {
+        Combiner::Mean => Denominator::Weights,
+        Combiner::Sum | Combiner::Tile { .. } => Denominator::One,
+    }
+}
+
+impl Group {
+    fn new(layout: PhysicalTable, table: Box<dyn Table>, stream: &Stream) -> Result<Self> {
+        Ok(Self {
+            layout,
+            table,
+            columns: Vec::new(),
+            partition: Partition::default(),
+            rows: Buffer::zeros(0, stream)?,
+            embeddings: Buffer::zeros(0, stream)?,
+            d_embeddings: Buffer::zeros(0, stream)?,
+        })
+    }
+
+    fn lookup(&mut self, batch: &Batch, insert: bool, stream: &Stream) -> Result<()> {
+        self.columns.clear();
+        let mut first_id = 0;
+        for (name, _) in &self.layout.features {
+            let tensor = batch.get(name)?.clone();
+            let row_offsets = match tensor.as_ref() {
+                Tensor::Dense(t) => Some(every(t.width, t.rows, stream)?),
+                Tensor::Ragged(_) => None,
+            };
+            let count = ids(name, &tensor)?.len();
+            self.columns.push(Column { tensor, row_offsets, first_id });
+            first_id += count;
+        }
+        let columns = self.columns.iter().zip(&self.layout.features).map(|(column, (name, table))| {
+            Ok(partition_ids::Column { table: *table, ids: ids(name, &column.tensor)? })
+        });
+        self.partition = partition_ids::forward(&columns.collect::<Result<Vec<_>>>()?, stream)?;
+        let Partition { ids, ranges, .. } = &self.partition;
+        self.rows.resize(ids.len(), stream)?;
+        self.embeddings.resize(ids.len() * self.table.dim(), stream)?;
+        self.table.lookup(ids, ranges, insert, &mut self.rows, &mut self.embeddings, stream)?;
+        self.d_embeddings = Buffer::zeros(self.embeddings.len(), stream)?;
+        Ok(())
+    }
+
+    fn lookup_of(&self, feature: &Feature) -> Result<Lookup<'_>> {
+        let column = self.columns.get(feature.place);
+        let column =
+            column.ok_or_else(|| Error::Model("embeddings are combined before they are looked up".into()))?;
+        let offsets = match (column.tensor.as_ref(), &column.row_offsets) {
+            (_, Some(offsets)) => offsets,
+            (Tensor::Ragged(ragged), None) => ragged.segments(),
+            (Tensor::Dense(_), None) => return Err(Error::Model("a dense column has no offsets".into())),
+        };
+        Ok(Lookup {
+            embeddings: &self.embeddings,
+            inverse: &self.partition.inverse,
+            first_id: column.first_id,
+            offsets,
+            dim: self.table.dim(),
+        })
+    }
+
+    fn weights_of(&self, feature: &Feature) -> Option<&Buffer<f32>> {
+        match self.columns.get(feature.place).map(|column| column.tensor.as_ref()) {
+            Some(Tensor::Ragged(ragged)) if feature.option.use_weight => ragged.weights.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn tile_of(&self, feature: &Feature, first_column: usize) -> Result<Tile<'_>> {
+        match feature.option.combiner {
+            Combiner::Tile { tile_len } => {
+                Ok(Tile { lookup: self.lookup_of(feature)?, tile_len, first_column })
+            }
+            other => Err(Error::Model(format!("a feature combined by {other} has no tile"))),
+        }
+    }
+}
+
+/// The ids of a column.
+fn ids<'a>(feature: &str, tensor: &'a Tensor) -> Result<&'a Buffer<i64>> {
+    match tensor.values() {
+        Values::I64(ids) => Ok(ids),
+        _ => {
+            let what = format!("an embedding needs ids, this is {}", tensor.describe());
+            Err(Error::Data { place: format!("feature '{feature}'"), what })
+        }
+    }
+}
+
+/// 0, width, 2 width, …: the offsets of rows of equal length.
+fn every(width: usize, rows: usize, stream: &Stream) -> Result<Buffer<i32>> {
+    let offsets = (0..=rows).map(|row| i32::try_from(row * width));
+    let offsets: Result<Vec<i32>, _> = offsets.collect();
+    let offsets = offsets.map_err(|_| Error::Model(format!("{rows} rows of {width} ids, above 2^31 - 1")))?;
+    Buffer::from_vec(offsets, stream)
+}
+
+/// The physical tables, with their logical tables and features.
+impl fmt::Display for EmbeddingEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Group { layout, .. } in &self.groups {
+            let option = &layout.option;
+            writeln!(
+                f,
+                "  dim {}, {}: {}",
+                option.embedding_dim,
+                option.initializer,
+                layout.children.join(", ")
+            )?;
+            for (combiner, _, features) in &layout.runtime_groups {
+                writeln!(f, "    {combiner}: {}", features.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}

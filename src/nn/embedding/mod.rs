@@ -1,0 +1,11 @@
+//! Embedding tables and the engine that looks up a batch's features in them.
+
+mod coalesce;
+mod engine;
+mod option;
+mod table;
+
+pub use coalesce::{PhysicalTable, coalesce};
+pub use engine::EmbeddingEngine;
+pub use option::{Combiner, EmbeddingOption, GradReduceBy};
+pub use table::{EmbeddingTable, Table};

@@ -1,0 +1,42 @@
+//! Losses.
+
+use crate::Result;
+use crate::device::{Buffer, Stream};
+use crate::ops::bce;
+
+/// A loss over a batch of predictions.
+pub trait Loss: Send {
+    /// The loss as a summary shows it.
+    fn describe(&self) -> String;
+
+    /// Writes the loss to `loss` (one element) and, if asked, its gradient to `d_prediction`;
+    /// `prediction` and `label` have one value a row.
+    fn forward(
+        &self,
+        prediction: &Buffer<f32>,
+        label: &Buffer<f32>,
+        loss: &mut Buffer<f32>,
+        d_prediction: Option<&mut Buffer<f32>>,
+        stream: &Stream,
+    ) -> Result<()>;
+}
+
+/// Binary cross-entropy of probabilities, averaged over the batch: torch's `BCELoss`.
+pub struct BceLoss;
+
+impl Loss for BceLoss {
+    fn describe(&self) -> String {
+        "BceLoss".into()
+    }
+
+    fn forward(
+        &self,
+        prediction: &Buffer<f32>,
+        label: &Buffer<f32>,
+        loss: &mut Buffer<f32>,
+        d_prediction: Option<&mut Buffer<f32>>,
+        stream: &Stream,
+    ) -> Result<()> {
+        bce::forward(prediction, label, loss, d_prediction, stream)
+    }
+}

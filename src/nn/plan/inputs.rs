@@ -1,0 +1,252 @@
+//! The first layer's input: where each feature's columns are, and how they get there.
+
+use std::fmt;
+
+use crate::device::{Buffer, Device, Stream};
+use crate::nn::Model;
+use crate::nn::embedding::{Combiner, EmbeddingEngine};
+use crate::ops::linear_tile::{Dense, Tile};
+use crate::ops::lookup::Place;
+use crate::tensor::{Batch, Tensor, Values};
+use crate::{Error, Result};
+
+/// The concatenation, as runs of columns that are written and tiles that may be gathered later.
+pub(super) struct Inputs {
+    columns: Vec<Column>,
+    runs: Vec<Run>,
+    width: usize,
+    label: String,
+}
+
+struct Column {
+    name: String,
+    first_column: usize,
+    width: usize,
+    source: Source,
+}
+
+enum Source {
+    /// A dense column of the batch, used as it is.
+    Batch,
+    /// A feature, embedded and combined into a run.
+    Combined,
+    /// A feature whose tile the first layer gathers as it multiplies.
+    Gathered,
+}
+
+/// Neighbouring columns that are written side by side.
+struct Run {
+    first_column: usize,
+    width: usize,
+    x: Buffer<f32>,
+    d_x: Buffer<f32>,
+}
+
+impl Inputs {
+    /// Lays out the inputs of a model; with `fuse`, tiles are left to the first layer.
+    pub fn new(model: &Model, fuse: bool, stream: &Stream) -> Result<Self> {
+        let mut columns: Vec<Column> = Vec::new();
+        let mut width = 0;
+        for (i, name) in model.inputs.iter().enumerate() {
+            if model.inputs[..i].contains(name) {
+                return Err(Error::Model(format!("'{name}' is concatenated twice")));
+            }
+            let option = model.embeddings.iter().find(|(feature, _)| feature == name);
+            let (source, columns_of) = match option {
+                Some((_, option)) => {
+                    let tiled = matches!(option.combiner, Combiner::Tile { .. });
+                    let source = if tiled && fuse { Source::Gathered } else { Source::Combined };
+                    (source, option.combiner.width(option.embedding_dim))
+                }
+                None => (Source::Batch, dense_width(model, name)?),
+            };
+            columns.push(Column { name: name.clone(), first_column: width, width: columns_of, source });
+            width += columns_of;
+        }
+        for (name, _) in &model.embeddings {
+            if !model.inputs.contains(name) {
+                return Err(Error::Model(format!(
+                    "'{name}' has an embedding option but is not concatenated"
+                )));
+            }
+        }
+        let mut inputs = Self { columns, runs: Vec::new(), width, label: model.label.clone() };
+        inputs.lay_out_runs(stream)?;
+        Ok(inputs)
+    }
+
+    fn lay_out_runs(&mut self, stream: &Stream) -> Result<()> {
+        for column in self.columns.iter().filter(|c| !matches!(c.source, Source::Gathered)) {
+            match self.runs.last_mut() {
+                Some(run) if run.first_column + run.width == column.first_column => run.width += column.width,
+                _ => self.runs.push(Run {
+                    first_column: column.first_column,
+                    width: column.width,
+                    x: Buffer::zeros(0, stream)?,
+                    d_x: Buffer::zeros(0, stream)?,
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Values a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The whole input and its gradient, when nothing is left to the first layer.
+    pub fn whole(&mut self) -> Option<(&Buffer<f32>, &mut Buffer<f32>)> {
+        match &mut self.runs[..] {
+            [run] if run.width == self.width => Some((&run.x, &mut run.d_x)),
+            _ => None,
+        }
+    }
+
+    /// Whether the first layer gathers some of the input.
+    pub fn is_fused(&self) -> bool {
+        self.columns.iter().any(|column| matches!(column.source, Source::Gathered))
+    }
+
+    /// The runs, for the first layer.
+    pub fn dense(&self) -> Vec<Dense<'_>> {
+        let dense = self.runs.iter();
+        dense.map(|run| Dense { x: &run.x, width: run.width, first_column: run.first_column }).collect()
+    }
+
+    /// Calls `backward(d_x, width, first_column)` for every run.
+    pub fn each_gradient(
+        &mut self,
+        rows: usize,
+        stream: &Stream,
+        mut backward: impl FnMut(&mut Buffer<f32>, usize, usize) -> Result<()>,
+    ) -> Result<()> {
+        for run in &mut self.runs {
+            run.d_x.resize(rows * run.width, stream)?;
+            backward(&mut run.d_x, run.width, run.first_column)?;
+        }
+        Ok(())
+    }
+
+    /// The features that the first layer gathers, and where their columns begin.
+    pub fn gathered(&self) -> impl Iterator<Item = (&str, usize)> {
+        let gathered = self.columns.iter().filter(|column| matches!(column.source, Source::Gathered));
+        gathered.map(|column| (column.name.as_str(), column.first_column))
+    }
+
+    /// The tiles that the first layer gathers.
+    pub fn tiles<'a>(&self, embeddings: &'a EmbeddingEngine) -> Result<Vec<Tile<'a>>> {
+        self.gathered().map(|(name, first_column)| embeddings.tile(name, first_column)).collect()
+    }
+
+    /// Copies the label of each row.
+    ///
+    /// # Errors
+    /// A label that is missing, has another width than 1, or is not finite.
+    pub fn read_label(&self, batch: &Batch, label: &mut Buffer<f32>, stream: &Stream) -> Result<()> {
+        label.resize(batch.rows, stream)?;
+        let place = Place { first_column: 0, stride: 1 };
+        copy_column(batch, &self.label, 1, label, place)
+    }
+
+    /// Writes the runs: dense columns as they are, features combined.
+    pub fn gather(&mut self, batch: &Batch, embeddings: &EmbeddingEngine, stream: &Stream) -> Result<()> {
+        for run in &mut self.runs {
+            run.x.resize(batch.rows * run.width, stream)?;
+        }
+        for column in &self.columns {
+            let Some(run) = run_of(&mut self.runs, column) else { continue };
+            let place = Place { first_column: column.first_column - run.first_column, stride: run.width };
+            match column.source {
+                Source::Batch => copy_column(batch, &column.name, column.width, &mut run.x, place)?,
+                Source::Combined => embeddings.combine(&column.name, &mut run.x, place, stream)?,
+                Source::Gathered => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes the runs' gradients on to the embeddings.
+    pub fn scatter_gradients(&mut self, embeddings: &mut EmbeddingEngine, stream: &Stream) -> Result<()> {
+        for column in self.columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
+            let Some(run) = run_of(&mut self.runs, column) else { continue };
+            let place = Place { first_column: column.first_column - run.first_column, stride: run.width };
+            embeddings.combine_backward(&column.name, &run.d_x, place, stream)?;
+        }
+        Ok(())
+    }
+}
+
+fn run_of<'a>(runs: &'a mut [Run], column: &Column) -> Option<&'a mut Run> {
+    let holds = |run: &Run| (run.first_column..run.first_column + run.width).contains(&column.first_column);
+    runs.iter_mut().find(|run| !matches!(column.source, Source::Gathered) && holds(run))
+}
+
+/// The width of a column that is used as it is.
+fn dense_width(model: &Model, name: &str) -> Result<usize> {
+    let feature = model.features.iter().find(|feature| feature.name() == name);
+    let feature = feature
+        .ok_or_else(|| Error::Model(format!("'{name}' is concatenated, but no feature has that name")))?;
+    feature.width().ok_or_else(|| {
+        let what = "is concatenated without an embedding option: say its width with SelectField's dim";
+        Error::Model(format!("'{name}' {what}"))
+    })
+}
+
+/// Copies a dense column into `out`.
+fn copy_column(
+    batch: &Batch,
+    name: &str,
+    width: usize,
+    out: &mut Buffer<f32>,
+    Place { first_column: first, stride }: Place,
+) -> Result<()> {
+    let tensor = batch.get(name)?;
+    let unfit = |what: String| Err(Error::Data { place: format!("column '{name}'"), what });
+    let Tensor::Dense(dense) = tensor.as_ref() else {
+        return unfit(format!("the network needs a dense column, this is {}", tensor.describe()));
+    };
+    if dense.width != width || dense.rows != batch.rows {
+        return unfit(format!("the network needs [{}, {width}], this is {}", batch.rows, tensor.describe()));
+    }
+    let not_finite = |row: usize, value: f64| {
+        let place = format!("column '{name}', {}", batch.place(row));
+        Err(Error::Data { place, what: format!("the value is {value}; it must be finite") })
+    };
+    match out.device() {
+        Device::Cpu => {
+            for (row, out) in out.host_mut().chunks_exact_mut(stride).enumerate() {
+                let out = &mut out[first..first + width];
+                let range = row * width..(row + 1) * width;
+                match &dense.values {
+                    Values::F32(values) => out.copy_from_slice(&values.host()[range]),
+                    Values::F64(values) => cast(&values.host()[range], out, |v| v as f32),
+                    Values::I64(values) => cast(&values.host()[range], out, |v| v as f32),
+                    Values::I8(_) => return unfit("bytes cannot be used as numbers".into()),
+                }
+                if let Some(value) = out.iter().find(|value| !value.is_finite()) {
+                    return not_finite(row, f64::from(*value));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cast<T: Copy>(values: &[T], out: &mut [f32], cast: impl Fn(T) -> f32) {
+    out.iter_mut().zip(values).for_each(|(out, &value)| *out = cast(value));
+}
+
+impl fmt::Display for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Column { name, first_column, width, source } in &self.columns {
+            let how = match source {
+                Source::Batch => "as it is",
+                Source::Combined => "combined",
+                Source::Gathered => "gathered by the first layer",
+            };
+            writeln!(f, "  columns {first_column}..{}: {name}, {how}", first_column + width)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! The dense network: its layers, parameters and activations.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::device::{Buffer, Stream};
+use crate::nn::Parameter;
+use crate::nn::embedding::EmbeddingEngine;
+use crate::nn::layer::{Backward, Layer, Sequential};
+use crate::ops::linear_tile::{self, Size};
+use crate::ops::scale;
+use crate::{Error, Result};
+
+use super::inputs::Inputs;
+
+pub(super) struct Network {
+    nodes: Vec<Node>,
+    parameters: Vec<Parameter>,
+}
+
+/// A layer and what it works on.
+struct Node {
+    layer: Box<dyn Layer>,
+    parameters: Range<usize>,
+    inputs: usize,
+    outputs: usize,
+    y: Buffer<f32>,
+    d_y: Buffer<f32>,
+}
+
+impl Network {
+    pub fn new(dense: Sequential, inputs: usize, seed: u64, stream: &Stream) -> Result<Self> {
+        let (mut nodes, mut parameters) = (Vec::new(), Vec::new());
+        let mut width = inputs;
+        for (i, layer) in dense.layers.into_iter().enumerate() {
+            let outputs = layer.outputs(width)?;
+            let first = parameters.len();
+            for spec in layer.parameters() {
+                let name = format!("{}.{i}.{}", dense.name, spec.name);
+                parameters.push(Parameter::new(name, &spec, seed, stream)?);
+            }
+            let empty = || Buffer::zeros(0, stream);
+            let range = first..parameters.len();
+            nodes.push(Node { layer, parameters: range, inputs: width, outputs, y: empty()?, d_y: empty()? });
+            width = outputs;
+        }
+        if nodes.is_empty() || width != 1 {
+            return Err(Error::Model(format!("the network ends in {width} values a row; it must end in 1")));
+        }
+        Ok(Self { nodes, parameters })
+    }
+
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    pub fn parameters_mut(&mut self) -> &mut [Parameter] {
+        &mut self.parameters
+    }
+
+    /// The last layer's output, one value a row.
+    pub fn prediction(&self) -> &Buffer<f32> {
+        &self.nodes[self.nodes.len() - 1].y
+    }
+
+    pub fn forward(
+        &mut self,
+        inputs: &Inputs,
+        embeddings: &EmbeddingEngine,
+        rows: usize,
+        stream: &Stream,
+    ) -> Result<()> {
+        let (first, rest) = self.nodes.split_at_mut(1);
+        let first = &mut first[0];
+        first.y.resize(rows * first.outputs, stream)?;
+        let parameters = &self.parameters[first.parameters.clone()];
+        let dense = inputs.dense();
+        if inputs.is_fused() {
+            let (weight, bias) = (&parameters[0].value, &parameters[1].value);
+            let (tiles, size) = (inputs.tiles(embeddings)?, first.size(rows));
+            linear_tile::forward(&dense, &tiles, weight, bias, &mut first.y, size, stream)?;
+        } else {
+            first.layer.forward(parameters, dense[0].x, &mut first.y, rows, stream)?;
+        }
+        let mut x = &first.y;
+        for node in rest {
+            node.y.resize(rows * node.outputs, stream)?;
+            let parameters = &self.parameters[node.parameters.clone()];
+            node.layer.forward(parameters, x, &mut node.y, rows, stream)?;
+            x = &node.y;
+        }
+        Ok(())
+    }
+
+    /// From the gradient of the prediction to those of the parameters, of the runs of `inputs`, and
+    /// of the tiles' embeddings.
+    pub fn backward(
+        &mut self,
+        inputs: &mut Inputs,
+        embeddings: &mut EmbeddingEngine,
+        d_prediction: &Buffer<f32>,
+        rows: usize,
+        accumulate: bool,
+        stream: &Stream,
+    ) -> Result<()> {
+        for i in (1..self.nodes.len()).rev() {
+            let (before, after) = self.nodes.split_at_mut(i);
+            let (previous, node) = (&mut before[i - 1], &after[0]);
+            previous.d_y.resize(rows * previous.outputs, stream)?;
+            let d_y = if after.len() == 1 { d_prediction } else { &node.d_y };
+            let (x, d_x) = (&previous.y, Some(&mut previous.d_y));
+            let pass = Backward { x, y: &node.y, d_y, d_x, rows, accumulate };
+            node.layer.backward(&mut self.parameters[node.parameters.clone()], pass, stream)?;
+        }
+        let first = &self.nodes[0];
+        let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
+        let parameters = &mut self.parameters[first.parameters.clone()];
+        if inputs.is_fused() {
+            return backward_fused(parameters, inputs, embeddings, d_y, first.size(rows), accumulate, stream);
+        }
+        let Some((x, d_x)) = inputs.whole() else {
+            return Err(Error::Model("the first layer's input is in parts".into()));
+        };
+        d_x.resize(rows * first.inputs, stream)?;
+        let pass = Backward { x, y: &first.y, d_y, d_x: Some(d_x), rows, accumulate };
+        first.layer.backward(parameters, pass, stream)
+    }
+
+    /// Divides the summed gradients by the number of batches they come from.
+    pub fn average_gradients(&mut self, batches: usize, stream: &Stream) -> Result<&mut [Parameter]> {
+        if batches > 1 {
+            for parameter in &mut self.parameters {
+                scale::forward(&mut parameter.grad, 1.0 / batches as f32, stream)?;
+            }
+        }
+        Ok(&mut self.parameters)
+    }
+}
+
+fn backward_fused(
+    parameters: &mut [Parameter],
+    inputs: &mut Inputs,
+    embeddings: &mut EmbeddingEngine,
+    d_y: &Buffer<f32>,
+    size: Size,
+    accumulate: bool,
+    stream: &Stream,
+) -> Result<()> {
+    let (weight, bias) = parameters.split_at_mut(1);
+    let (weight, d_bias) = (&mut weight[0], &mut bias[0].grad);
+    let (dense, tiles) = (inputs.dense(), inputs.tiles(embeddings)?);
+    let d_weight = &mut weight.grad;
+    linear_tile::backward_weight(&dense, &tiles, d_y, d_weight, d_bias, size, accumulate, stream)?;
+    for (name, first_column) in inputs.gathered() {
+        embeddings.tile_backward(name, first_column, |tile, d_embeddings| {
+            linear_tile::backward_tile(tile, d_y, &weight.value, d_embeddings, size, stream)
+        })?;
+    }
+    inputs.each_gradient(size.rows, stream, |d_x, width, first_column| {
+        linear_tile::backward_dense(d_y, &weight.value, d_x, width, first_column, size, stream)
+    })
+}
+
+impl Node {
+    fn size(&self, rows: usize) -> Size {
+        Size { rows, inputs: self.inputs, outputs: self.outputs }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for node in &self.nodes {
+            writeln!(f, "  {}", node.layer.describe())?;
+        }
+        let values: usize = self.parameters.iter().map(|p| p.value.len()).sum();
+        write!(f, "  {values} parameters")
+    }
+}
