@@ -29,8 +29,10 @@ pub mod nn;
 #[cfg(feature = "trainer")]
 pub mod optim;
 #[cfg(feature = "trainer")]
+mod snapshot;
+#[cfg(feature = "trainer")]
 mod tensor;
 
 pub use error::{Error, Result};
 #[cfg(feature = "trainer")]
-pub use tensor::{Batch, DenseTensor, RaggedTensor, Source, Tensor, Values};
+pub use tensor::{Batch, DenseTensor, Position, RaggedTensor, Source, Tensor, Values};

@@ -1,0 +1,300 @@
+//! The training loop.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{self, Snapshot};
+use super::{Hook, Logger, LoggerHook, Metrics, MetricsFileHook, Resume, StepReport, TrainingArguments};
+use crate::io::Dataset;
+use crate::metrics::added_metrics;
+use crate::nn::Plan;
+use crate::snapshot::ModelSnapshot;
+use crate::tensor::{Batch, Position};
+use crate::{Error, Result};
+
+/// Trains a model on a dataset: epochs, updates, hooks, checkpoints, and resuming from them.
+pub struct Trainer {
+    plan: Plan,
+    args: TrainingArguments,
+    train_dataset: Box<dyn Dataset>,
+    eval_dataset: Option<Box<dyn Dataset>>,
+    hooks: Vec<Box<dyn Hook>>,
+    stop: Arc<AtomicBool>,
+    progress: Progress,
+    local_step: u64,
+    logger: Logger,
+}
+
+/// Where training stands; a checkpoint keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Progress {
+    /// Batches trained on.
+    step: u64,
+    /// Passes over the data that are complete.
+    epoch: u64,
+    /// Where the pass that is not complete has got to.
+    position: Option<Position>,
+}
+
+/// Why training stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// `train_steps` steps are done.
+    Steps,
+    /// `train_epoch` passes over the data are done.
+    Epochs,
+    /// The data of all passes gave fewer than `train_steps` steps.
+    Data,
+    /// The program was asked to stop; training can be continued.
+    Signal,
+    /// The run was finished when it began.
+    Finished,
+}
+
+impl Trainer {
+    /// A trainer with the hooks that log: one line every `log_steps` steps on the terminal and in
+    /// `<output_dir>/metrics.jsonl`.
+    ///
+    /// # Errors
+    /// Arguments that make no sense, an output directory that cannot be written.
+    pub fn new(
+        plan: Plan,
+        args: TrainingArguments,
+        train_dataset: impl Dataset + 'static,
+        eval_dataset: Option<Box<dyn Dataset>>,
+        mut hooks: Vec<Box<dyn Hook>>,
+    ) -> Result<Self> {
+        args.validate()?;
+        hooks.push(Box::new(LoggerHook::new(args.log_steps)));
+        hooks.push(Box::new(MetricsFileHook::new(&args.output_dir, args.log_steps)?));
+        Ok(Self {
+            plan,
+            args,
+            train_dataset: Box::new(train_dataset),
+            eval_dataset,
+            hooks,
+            stop: Arc::default(),
+            progress: Progress::default(),
+            local_step: 0,
+            logger: Logger::new("Trainer"),
+        })
+    }
+
+    /// Adds a hook behind those that are there.
+    pub fn add_hook(&mut self, hook: impl Hook + 'static) {
+        self.hooks.push(Box::new(hook));
+    }
+
+    /// Set this from anywhere, a signal handler say: training then finishes its step, saves, and
+    /// returns [`StopReason::Signal`].
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    /// The plan that is trained.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Batches trained on so far, restored ones included.
+    pub fn global_step(&self) -> u64 {
+        self.progress.step
+    }
+
+    /// Trains to the end of the run, beginning from the newest checkpoint if the arguments say so.
+    /// `train_steps` and `train_epoch` bound the whole run; a run that is finished is left alone.
+    pub fn train(&mut self) -> Result<StopReason> {
+        self.restore()?;
+        if let Some(reason) = self.finished() {
+            self.logger.info(format!(
+                "the run is finished ({reason}, {} steps, {} epochs): nothing to do. Raise train_steps or \
+                 train_epoch to go on, or start anew with resume=never",
+                self.progress.step, self.progress.epoch
+            ));
+            return Ok(StopReason::Finished);
+        }
+        let mut last = None;
+        let reason = loop {
+            if let Some(reason) = self.finished() {
+                break reason;
+            }
+            if let Some(reason) = self.train_epoch(&mut last)? {
+                self.plan.apply_gradients()?;
+                self.save()?;
+                break reason;
+            }
+            self.plan.apply_gradients()?;
+            self.progress.epoch += 1;
+            self.progress.position = None;
+            self.save()?;
+        };
+        self.hooks.iter_mut().try_for_each(|hook| hook.end(last.as_ref()))?;
+        self.logger.info(format!(
+            "stopped after {} steps and {} epochs: {reason}",
+            self.progress.step, self.progress.epoch
+        ));
+        Ok(reason)
+    }
+
+    /// The mean loss and the metrics over the evaluation dataset, as `eval_loss`, `eval_auc` and so
+    /// on. Nothing is learned, and the metrics of training are left alone.
+    ///
+    /// # Errors
+    /// There is no evaluation dataset, or it has no batch.
+    pub fn evaluate(&mut self) -> Result<Metrics> {
+        let dataset = self.eval_dataset.as_ref();
+        let dataset =
+            dataset.ok_or_else(|| Error::option("eval_dataset", "is missing, but evaluate was called"))?;
+        let mut counters = self.plan.fresh_metrics();
+        let (mut loss, mut rows) = (0.0, 0usize);
+        let limit = self.args.eval_steps.unwrap_or(u64::MAX);
+        for batch in dataset.iterate(None)?.take(usize::try_from(limit).unwrap_or(usize::MAX)) {
+            let batch = batch?;
+            loss += f64::from(self.plan.evaluate_batch(&batch, &mut counters)?) * batch.rows as f64;
+            rows += batch.rows;
+        }
+        if rows == 0 {
+            return Err(Error::option(
+                "eval_dataset",
+                "has no batch; with drop_remainder it may be too short",
+            ));
+        }
+        let mut metrics = Metrics::new();
+        metrics.set("eval_loss", loss / rows as f64);
+        for (name, value) in self.plan.compute(&counters)? {
+            metrics.set(format!("eval_{name}"), value);
+        }
+        let step = self.progress.step;
+        self.hooks.iter_mut().try_for_each(|hook| hook.after_evaluate(step, rows, &metrics))?;
+        Ok(metrics)
+    }
+
+    /// Takes the newest checkpoint of the output directory, if the arguments allow it and there is
+    /// one. [`Trainer::train`] does this first; call it to evaluate without training.
+    pub fn restore(&mut self) -> Result<()> {
+        if self.args.resume == Resume::Never || self.progress.step > 0 {
+            return Ok(());
+        }
+        if let Some(path) = checkpoint::latest(&self.args.output_dir)? {
+            let snapshot = checkpoint::load(&path)?;
+            let unfit = |what: String| Error::Checkpoint { path: path.clone(), what };
+            self.progress = serde_json::from_value(snapshot.progress)
+                .map_err(|e| unfit(format!("state.json: the progress cannot be read: {e}")))?;
+            let model = ModelSnapshot { tables: snapshot.tables, arrays: snapshot.arrays };
+            self.plan.restore(model).map_err(|e| {
+                unfit(format!("it is of another model: {e}. Use another output_dir, or resume=never"))
+            })?;
+            self.logger.info(format!("restored {}: {} steps done", path.display(), self.progress.step));
+        }
+        Ok(())
+    }
+
+    fn finished(&self) -> Option<StopReason> {
+        let Progress { step, epoch, .. } = self.progress;
+        if self.args.train_steps.is_some_and(|steps| step >= steps) {
+            Some(StopReason::Steps)
+        } else if epoch >= self.args.train_epoch {
+            Some(if self.args.train_steps.is_some() { StopReason::Data } else { StopReason::Epochs })
+        } else {
+            None
+        }
+    }
+
+    /// Trains to the end of the data, or until there is a reason to stop before.
+    fn train_epoch(&mut self, last: &mut Option<StepReport>) -> Result<Option<StopReason>> {
+        let first_step = self.progress.step;
+        let mut batches = self.train_dataset.iterate(self.progress.position.as_ref())?;
+        let mut micro_batches = 0;
+        loop {
+            let asked = Instant::now();
+            let Some(batch) = batches.next().transpose()? else { break };
+            let wait_seconds = asked.elapsed().as_secs_f64();
+            let metrics = self.train_batch(&batch)?;
+            micro_batches += 1;
+            let applied = micro_batches % self.args.gradient_accumulation_steps == 0;
+            if applied {
+                self.plan.apply_gradients()?;
+            }
+            let report = StepReport {
+                global_step: self.progress.step,
+                local_step: self.local_step,
+                epoch: self.progress.epoch,
+                metrics,
+                rows: batch.rows,
+                step_seconds: asked.elapsed().as_secs_f64(),
+                wait_seconds,
+            };
+            self.hooks.iter_mut().try_for_each(|hook| hook.after_step(&report))?;
+            *last = Some(report);
+            self.progress.step += 1;
+            self.progress.position = batch.end;
+            self.local_step += 1;
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(Some(StopReason::Signal));
+            }
+            if self.args.train_steps.is_some_and(|steps| self.progress.step >= steps) {
+                return Ok(Some(StopReason::Steps));
+            }
+            // A checkpoint holds no gradients: between two updates it waits for the second.
+            if applied && self.save_is_due() {
+                self.save()?;
+            }
+        }
+        if self.progress.step == first_step && self.progress.position.is_none() {
+            self.logger.warning("the data gave no batch; with drop_remainder it may be shorter than one");
+        }
+        Ok(None)
+    }
+
+    fn train_batch(&mut self, batch: &Batch) -> Result<Metrics> {
+        let output = self.plan.train_batch(batch).map_err(|error| match error {
+            Error::Shape { .. } => Error::Data {
+                place: format!("step {}, the batch that begins at {}", self.progress.step, batch.place(0)),
+                what: error.to_string(),
+            },
+            other => other,
+        })?;
+        let mut metrics = Metrics::new();
+        metrics.set("loss", output.loss);
+        output.metrics.into_iter().chain(added_metrics()).for_each(|(name, value)| metrics.set(name, value));
+        Ok(metrics)
+    }
+
+    /// Whether a multiple of `save_steps` lies in the steps since the last update.
+    fn save_is_due(&self) -> bool {
+        let (step, span) = (self.progress.step, self.args.gradient_accumulation_steps as u64);
+        self.args.save_steps.is_some_and(|every| step / every > step.saturating_sub(span) / every)
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let ModelSnapshot { tables, arrays } = self.plan.snapshot()?;
+        let step = self.progress.step;
+        let progress = serde_json::to_value(&self.progress).map_err(|e| Error::Checkpoint {
+            path: self.args.output_dir.clone(),
+            what: format!("progress: {e}"),
+        })?;
+        let snapshot = Snapshot { step, tables, arrays, progress };
+        let args = &self.args;
+        let path: &Path =
+            &checkpoint::save(&args.output_dir, &snapshot, args.max_to_keep, args.save_concurrency_per_rank)?;
+        self.logger.info(format!("saved {}", path.display()));
+        self.hooks.iter_mut().try_for_each(|hook| hook.after_save(path, step))
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Steps => "train_steps is reached",
+            Self::Epochs => "train_epoch is reached",
+            Self::Data => "the data of all epochs is used up before train_steps",
+            Self::Signal => "asked to stop",
+            Self::Finished => "finished before",
+        })
+    }
+}
