@@ -1,0 +1,96 @@
+//! Embeddings combined by the operations.
+
+use recis::device::{Buffer, Stream};
+use recis::ops::combine::{self, Denominator, Lookup, Place};
+use recis::ops::combine_tile;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::case::{Outcome, Tolerance, parse, same};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reduce {
+    mode: String,
+    mean_denominator: Option<String>,
+    emb: Vec<Vec<f32>>,
+    weight: Option<Vec<f32>>,
+    reverse_index: Vec<u32>,
+    offsets: Vec<i32>,
+    out: Vec<Vec<f64>>,
+    grad_out: Vec<Vec<f32>>,
+    grad_emb: Vec<Vec<f64>>,
+}
+
+pub fn segment_reduce(case: &Value, tolerance: &Tolerance) -> Outcome {
+    let case: Reduce = parse(case)?;
+    let denominator = match (case.mode.as_str(), case.mean_denominator.as_deref()) {
+        ("sum", None) => Denominator::One,
+        ("mean", Some("weight_sum")) => Denominator::Weights,
+        ("mean", Some("count")) => Denominator::Count,
+        other => return Err(format!("mode, mean_denominator: no {other:?}").into()),
+    };
+    let dim = width(&case.emb)?;
+    let (embeddings, inverse) = (Buffer::from(case.emb.concat()), case.reverse_index.into());
+    let (offsets, weights) = (case.offsets.into(), case.weight.map(Buffer::from));
+    let lookup = Lookup { embeddings: &embeddings, inverse: &inverse, first_id: 0, offsets: &offsets, dim };
+    let (place, stream) = (Place { first_column: 0, stride: dim }, Stream::default());
+
+    let mut out = Buffer::from(vec![0.0; lookup.segments() * dim]);
+    combine::forward(&lookup, weights.as_ref(), denominator, &mut out, place, &stream)?;
+    tolerance.close_all("out", &case.out.concat(), out.host())?;
+
+    let grad_out = case.grad_out.concat().into();
+    let mut grad = Buffer::from(vec![0.0; embeddings.len()]);
+    combine::backward(&lookup, weights.as_ref(), denominator, &grad_out, place, &mut grad, &stream)?;
+    tolerance.close_all("grad_emb", &case.grad_emb.concat(), grad.host())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tiles {
+    batch: Vec<usize>,
+    tile_len: Vec<usize>,
+    offsets: Vec<i32>,
+    reverse_index: Vec<u32>,
+    emb: Vec<Vec<f32>>,
+    out: Vec<Vec<f64>>,
+    grad_out: Vec<Vec<f32>>,
+    grad_emb: Vec<Vec<f64>>,
+}
+
+pub fn ragged_tile(case: &Value, tolerance: &Tolerance) -> Outcome {
+    let case: Tiles = parse(case)?;
+    same("the length of tile_len", case.batch.len(), case.tile_len.len())?;
+    same("the number of rows", case.batch.iter().sum::<usize>() + 1, case.offsets.len())?;
+    let dim = width(&case.emb)?;
+    let sizes = case.batch.iter().zip(&case.tile_len).map(|(rows, tile_len)| rows * tile_len * dim);
+    same("the size of grad_out", sizes.sum(), case.grad_out.len() * dim)?;
+    let (embeddings, inverse) = (Buffer::from(case.emb.concat()), case.reverse_index.into());
+    let stream = Stream::default();
+
+    let (mut out, mut grad_out) = (Vec::new(), case.grad_out.concat());
+    let mut grad = Buffer::from(vec![0.0; embeddings.len()]);
+    let mut first_row = 0;
+    for (&rows, &tile_len) in case.batch.iter().zip(&case.tile_len) {
+        let ends = &case.offsets[first_row..=first_row + rows];
+        let offsets = ends.iter().map(|end| end - ends[0]).collect::<Vec<_>>().into();
+        let first_id = usize::try_from(ends[0])?;
+        let lookup = Lookup { embeddings: &embeddings, inverse: &inverse, first_id, offsets: &offsets, dim };
+        let place = Place { first_column: 0, stride: tile_len * dim };
+        let mut tile = Buffer::from(vec![0.0; rows * place.stride]);
+        combine_tile::forward(&lookup, tile_len, &mut tile, place, &stream)?;
+        out.extend_from_slice(tile.host());
+        let grad_tile = grad_out.drain(..rows * place.stride).collect::<Vec<_>>().into();
+        combine_tile::backward(&lookup, tile_len, &grad_tile, place, &mut grad, &stream)?;
+        first_row += rows;
+    }
+    tolerance.close_all("out", &case.out.concat(), &out)?;
+    tolerance.close_all("grad_emb", &case.grad_emb.concat(), grad.host())
+}
+
+fn width(embeddings: &[Vec<f32>]) -> Outcome<usize> {
+    let dim = embeddings.first().map(Vec::len).ok_or("emb: no rows, so no dim")?;
+    same("emb: rows of one width", true, embeddings.iter().all(|row| row.len() == dim))?;
+    Ok(dim)
+}

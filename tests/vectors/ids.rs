@@ -1,0 +1,94 @@
+//! Keys, distinct ids and their owners, and merged offsets.
+
+use recis::device::{Buffer, Stream};
+use recis::ops::encode_ids::{self, Overflow};
+use recis::ops::{merge_offsets as merge, partition_ids};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::case::{Outcome, Tolerance, parse, same, same_all};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encode {
+    ids: Vec<Vec<i64>>,
+    table_index: Vec<u32>,
+    out: Vec<i64>,
+}
+
+pub fn encode(case: &Value, _: &Tolerance) -> Outcome {
+    let case: Encode = parse(case)?;
+    same("the length of table_index", case.ids.len(), case.table_index.len())?;
+    let ids: Vec<Buffer<i64>> = case.ids.into_iter().map(Buffer::from).collect();
+    let columns = ids.iter().zip(case.table_index).map(|(ids, table)| encode_ids::Column { table, ids });
+    let keys = encode_ids::forward(&columns.collect::<Vec<_>>(), Overflow::Cut, &Stream::default())?;
+    same_all("out", &case.out, keys.host())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Partition {
+    ids: Vec<i64>,
+    num_parts: usize,
+    unique_ids: Vec<i64>,
+    segment_size: Vec<i64>,
+    reverse_index: Vec<u32>,
+}
+
+pub fn partition(case: &Value, _: &Tolerance) -> Outcome {
+    let case: Partition = parse(case)?;
+    let ids = case.ids.into();
+    let partition =
+        partition_ids::forward(&[partition_ids::Column { table: 0, ids: &ids }], &Stream::default())?;
+    same_all("unique_ids", &case.unique_ids, partition.ids.host())?;
+    same_all("reverse_index", &case.reverse_index, partition.inverse.host())?;
+    let mut sizes = vec![0; case.num_parts];
+    for &id in partition.ids.host() {
+        let owner = partition_ids::owner(id, case.num_parts);
+        *sizes.get_mut(owner).ok_or_else(|| format!("id {id}: owner {owner} of {}", case.num_parts))? += 1;
+    }
+    same_all("segment_size", &case.segment_size, &sizes)
+}
+
+/// The slices of the residues for one number of parts.
+#[derive(Deserialize)]
+struct Slices {
+    key: String,
+    value: Vec<[i64; 2]>,
+}
+
+pub fn slices(case: &Value, _: &Tolerance) -> Outcome {
+    let case: Slices = parse(case)?;
+    let parts: usize = case.key.parse()?;
+    same("the number of slices", parts, case.value.len())?;
+    let residues = case.value.iter().map(|[first, end]| end - first).sum::<i64>();
+    same("the number of residues", 65_536, residues)?;
+    for (owner, &[first, end]) in case.value.iter().enumerate() {
+        for residue in first..end {
+            same(&format!("the owner of {residue}"), owner, partition_ids::owner(residue, parts))?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Merge {
+    offsets: Vec<Vec<i32>>,
+    num_values: Vec<usize>,
+    merged: Vec<i32>,
+    segment_ids: Option<Vec<i32>>,
+}
+
+pub fn merge_offsets(case: &Value, _: &Tolerance) -> Outcome {
+    let case: Merge = parse(case)?;
+    same("the length of num_values", case.offsets.len(), case.num_values.len())?;
+    let offsets: Vec<Buffer<i32>> = case.offsets.into_iter().map(Buffer::from).collect();
+    let columns: Vec<_> = offsets.iter().zip(case.num_values).collect();
+    let merged = merge::forward(&columns, &Stream::default())?;
+    same_all("merged", &case.merged, merged.host())?;
+    let Some(segment_ids) = case.segment_ids else { return Ok(()) };
+    let rows = merged.host().windows(2).zip(0..);
+    let ids = rows.flat_map(|(ends, row)| std::iter::repeat_n(row, (ends[1] - ends[0]) as usize));
+    same_all("segment_ids", &segment_ids, &ids.collect::<Vec<i32>>())
+}
