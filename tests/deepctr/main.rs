@@ -1,0 +1,7 @@
+//! Whole-model behaviour, on a DeepCTR scaled down: the same features and tables, short sequences.
+
+mod hostile;
+mod model;
+mod plan;
+mod trace;
+mod training;

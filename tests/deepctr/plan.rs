@@ -1,0 +1,135 @@
+//! What a plan computes, however it runs.
+
+use recis::nn::{ArrayData, ModelSnapshot};
+
+use crate::model::{ROWS, batch, model, plan, plan_with};
+
+/// The largest difference of two snapshots' floats, and whether all else is equal.
+fn difference(a: &ModelSnapshot, b: &ModelSnapshot) -> f32 {
+    let mut largest = 0.0f32;
+    let mut floats = |a: &[f32], b: &[f32]| {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).for_each(|(a, b)| largest = largest.max((a - b).abs()));
+    };
+    for (a, b) in a.tables.iter().zip(&b.tables) {
+        assert_eq!((&a.name, &a.ids), (&b.name, &b.ids));
+        a.slots.iter().zip(&b.slots).for_each(|((_, a), (_, b))| floats(a, b));
+    }
+    for (a, b) in a.arrays.iter().zip(&b.arrays) {
+        assert_eq!(a.name, b.name);
+        match (&a.data, &b.data) {
+            (ArrayData::F32(a), ArrayData::F32(b)) => floats(a, b),
+            (a, b) => assert_eq!(a, b),
+        }
+    }
+    largest
+}
+
+#[test]
+fn fused_and_unfused_agree() {
+    let (mut fused, mut unfused) = (plan(), plan_with(model(), false).unwrap());
+    assert!(fused.to_string().contains("gathered by the first layer"));
+    assert!(!unfused.to_string().contains("gathered"));
+    for seed in 0..5 {
+        let (a, b) = (
+            fused.train_batch(&batch(seed, ROWS)).unwrap(),
+            unfused.train_batch(&batch(seed, ROWS)).unwrap(),
+        );
+        assert!((a.loss - b.loss).abs() < 1e-5, "step {seed}: {} and {}", a.loss, b.loss);
+        fused.apply_gradients().unwrap();
+        unfused.apply_gradients().unwrap();
+    }
+    // Adam moves a parameter by about lr whatever the size of its gradient, so rounding shows in
+    // those whose gradient is near zero.
+    assert!(difference(&fused.snapshot().unwrap(), &unfused.snapshot().unwrap()) < 0.02);
+}
+
+#[test]
+fn two_equal_batches_move_the_model_as_one() {
+    let (mut once, mut twice) = (plan(), plan());
+    once.train_batch(&batch(1, ROWS)).unwrap();
+    twice.train_batch(&batch(1, ROWS)).unwrap();
+    twice.train_batch(&batch(1, ROWS)).unwrap();
+    once.apply_gradients().unwrap();
+    twice.apply_gradients().unwrap();
+    let (once, mut twice) = (once.snapshot().unwrap(), twice.snapshot().unwrap());
+    // The metric has seen every row twice.
+    twice.arrays.iter_mut().zip(&once.arrays).filter(|(a, _)| a.name.starts_with("auc")).for_each(
+        |(a, b)| {
+            assert_ne!(a.data, b.data);
+            a.data = b.data.clone();
+        },
+    );
+    assert!(difference(&once, &twice) < 1e-6);
+}
+
+#[test]
+fn accumulated_batches_count_alike() {
+    // Two halves of a batch, accumulated, are the batch: the mean of the means of equal halves.
+    let (whole, mut halves) = (batch(3, 2 * ROWS), plan());
+    let mut one = plan();
+    one.train_batch(&whole).unwrap();
+    one.apply_gradients().unwrap();
+    for half in 0..2 {
+        halves.train_batch(&rows(&whole, half * ROWS..(half + 1) * ROWS)).unwrap();
+    }
+    halves.apply_gradients().unwrap();
+    assert!(difference(&one.snapshot().unwrap(), &halves.snapshot().unwrap()) < 1e-4);
+}
+
+/// Some rows of a batch.
+fn rows(batch: &recis::Batch, range: std::ops::Range<usize>) -> recis::Batch {
+    use recis::{DenseTensor, RaggedTensor, Tensor, Values};
+    let mut part = recis::Batch::new(range.len());
+    for (name, tensor) in batch.columns() {
+        let cut = match tensor.as_ref() {
+            Tensor::Dense(DenseTensor { values: Values::F32(values), width, .. }) => {
+                crate::model::dense(values.host()[range.start * width..range.end * width].to_vec(), *width)
+            }
+            Tensor::Ragged(RaggedTensor { values, offsets, .. }) => {
+                let mut range = range.clone();
+                let mut levels = Vec::new();
+                for level in offsets {
+                    let level = level.host();
+                    let (first, last) = (level[range.start], level[range.end]);
+                    levels.push(
+                        level[range.start..=range.end].iter().map(|o| o - first).collect::<Vec<_>>().into(),
+                    );
+                    range = first as usize..last as usize;
+                }
+                let values = match values {
+                    Values::I64(v) => Values::I64(v.host()[range].to_vec().into()),
+                    Values::I8(v) => Values::I8(v.host()[range].to_vec().into()),
+                    _ => unreachable!("the small model has no other columns"),
+                };
+                Tensor::Ragged(RaggedTensor { values, offsets: levels, weights: None })
+            }
+            _ => unreachable!("the small model has no other columns"),
+        };
+        part.insert(name, cut);
+    }
+    part
+}
+
+#[test]
+fn evaluation_learns_nothing() {
+    let mut plan = plan();
+    plan.train_batch(&batch(1, ROWS)).unwrap();
+    plan.apply_gradients().unwrap();
+    let before = plan.snapshot().unwrap();
+    let mut metrics = plan.fresh_metrics();
+    let loss = plan.evaluate_batch(&batch(2, ROWS), &mut metrics).unwrap();
+    assert!(loss.is_finite());
+    assert_eq!(plan.snapshot().unwrap(), before, "ids of the second batch are in the tables");
+    assert_ne!(plan.compute(&metrics).unwrap(), plan.compute(&plan.fresh_metrics()).unwrap());
+}
+
+#[test]
+fn batches_may_differ_in_size() {
+    let mut plan = plan();
+    for (seed, rows) in [(0, 1), (1, 300), (2, 2), (3, 129)] {
+        assert!(plan.train_batch(&batch(seed, rows)).unwrap().loss.is_finite());
+        assert_eq!(plan.predictions().unwrap().len(), rows);
+        plan.apply_gradients().unwrap();
+    }
+}
