@@ -18,7 +18,7 @@ use recis::features::{
     Bucketize, Feature, FeatureCross, Hash, HashType, Mod, SelectField, SelectFields, SequenceTruncate,
     TruncateSide,
 };
-use recis::framework::{Hook, Logger, Resume, Trainer, TrainingArguments};
+use recis::framework::{Hook, Logger, Resume, StopReason, Trainer, TrainingArguments};
 use recis::io::{Dataset, OrcDataset, OrcDatasetOptions, Varlen};
 use recis::metrics::Auroc;
 use recis::nn::{
@@ -72,7 +72,7 @@ struct Args {
     /// A log line every so many steps.
     #[arg(long, default_value_t = 10)]
     log_steps: u64,
-    /// A checkpoint every so many steps, and at the end.
+    /// A checkpoint every so many steps, and after every pass.
     #[arg(long, default_value_t = 1000)]
     save_steps: u64,
     /// How many checkpoints to keep.
@@ -216,11 +216,11 @@ fn train(args: &Args, logger: &Logger) -> recis::Result<()> {
     if let Err(error) = ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)) {
         logger.warning(format!("ctrl-c ends the program without a checkpoint: {error}"));
     }
-    trainer.train()?;
+    let reason = trainer.train()?;
     for (table, ids) in trainer.plan().table_sizes() {
         logger.info(format!("table {table}: {ids} ids"));
     }
-    if args.eval_data.is_some() {
+    if args.eval_data.is_some() && reason != StopReason::Signal {
         trainer.evaluate()?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The operators on tensors: checks what a column holds, then calls the operation once for all
 //! columns.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::op::{Bucketize, Hash, Mod, SelectField, SequenceTruncate};
@@ -37,8 +38,8 @@ fn unfit<T>(feature: &str, what: &str, tensor: &Tensor) -> Result<T> {
 pub(super) fn select(feature: &str, field: &SelectField, batch: &Batch) -> Result<Arc<Tensor>> {
     let tensor = batch.get(&field.name)?;
     match (field.dim, tensor.as_ref()) {
-        (Some(dim), Tensor::Dense(dense)) if dense.width != dim => {
-            let what = format!("SelectField wants {dim} values a row of column '{}'", field.name);
+        (Some(dim), tensor) if !matches!(tensor, Tensor::Dense(dense) if dense.width == dim) => {
+            let what = format!("SelectField wants {dim} values in every row of column '{}'", field.name);
             unfit(feature, &what, tensor)
         }
         _ => Ok(tensor.clone()),
@@ -49,8 +50,11 @@ pub(super) fn bucketize(inputs: &[Input<'_, Bucketize>], stream: &Stream) -> Res
     let mut columns = Vec::new();
     for input in inputs {
         let values = match input.tensor.values() {
-            Values::F32(values) => values.clone(),
-            Values::F64(values) => values.host().iter().map(|&v| v as f32).collect::<Vec<_>>().into(),
+            Values::F32(values) => Cow::Borrowed(values),
+            Values::F64(values) => {
+                let rounded: Vec<f32> = values.to_vec(stream)?.into_iter().map(|v| v as f32).collect();
+                Cow::Owned(Buffer::from_vec(rounded, stream)?)
+            }
             _ => return input.unfit("Bucketize needs floats"),
         };
         let out = Buffer::zeros(values.len(), stream)?;
@@ -84,11 +88,11 @@ pub(super) fn hash(inputs: &[Input<'_, Hash>], stream: &Stream) -> Result<Vec<Te
         else {
             return input.unfit("Hash needs strings read as bytes (trans_int8)");
         };
-        let [outer @ .., strings] = &offsets[..] else {
-            return input.unfit("Hash needs strings in rows");
+        let Some((strings, rows @ [_, ..])) = offsets.split_last() else {
+            return input.unfit("Hash needs rows of strings");
         };
         let out = Buffer::zeros(strings.len().saturating_sub(1), stream)?;
-        columns.push((bytes, strings, input.op.0, outer.to_vec(), out));
+        columns.push((bytes, strings, input.op.0, rows.to_vec(), out));
     }
     let mut calls: Vec<_> = (columns.iter_mut())
         .map(|(bytes, offsets, hash_type, _, out)| string_hash::Column {

@@ -20,7 +20,7 @@ pub struct TrainingArguments {
     pub train_epoch: u64,
     /// Bounds the steps of an evaluation; `None`: the data does.
     pub eval_steps: Option<u64>,
-    /// A checkpoint every so many steps; `None`: only at the end.
+    /// A checkpoint every so many steps, and after every pass over the data; `None`: after every pass.
     pub save_steps: Option<u64>,
     /// How many checkpoints to keep, the newest ones.
     pub max_to_keep: usize,
@@ -86,7 +86,7 @@ impl TrainingArguments {
         let optional = [
             ("train_steps", self.train_steps, "for as many steps as the data has"),
             ("eval_steps", self.eval_steps, "for as many steps as the data has"),
-            ("save_steps", self.save_steps, "for a checkpoint at the end only"),
+            ("save_steps", self.save_steps, "for a checkpoint after every pass only"),
         ];
         if let Some((field, _, none)) = optional.into_iter().find(|(_, value, _)| *value == Some(0)) {
             return Err(Error::option(field, format!("is 0; use 1 or more, or None {none}")));

@@ -90,8 +90,8 @@ impl Trainer {
         self.hooks.push(Box::new(hook));
     }
 
-    /// Set this from anywhere, a signal handler say: training then finishes its step, saves, and
-    /// returns [`StopReason::Signal`].
+    /// Set this from anywhere, a signal handler say: training then finishes its update, saves, and
+    /// returns [`StopReason::Signal`]; an evaluation ends with what it has.
     pub fn stop_flag(&self) -> Arc<AtomicBool> {
         self.stop.clone()
     }
@@ -155,6 +155,10 @@ impl Trainer {
         let limit = self.args.eval_steps.unwrap_or(u64::MAX);
         for batch in dataset.iterate(None)?.take(usize::try_from(limit).unwrap_or(usize::MAX)) {
             let batch = batch?;
+            if self.stop.load(Ordering::Relaxed) && rows > 0 {
+                self.logger.warning(format!("asked to stop: the evaluation covers the first {rows} rows"));
+                break;
+            }
             loss += f64::from(self.plan.evaluate_batch(&batch, &mut counters)?) * batch.rows as f64;
             rows += batch.rows;
         }
@@ -234,19 +238,20 @@ impl Trainer {
             self.progress.step += 1;
             self.progress.position = batch.end;
             self.local_step += 1;
-            if self.stop.load(Ordering::Relaxed) {
-                return Ok(Some(StopReason::Signal));
-            }
             if self.args.train_steps.is_some_and(|steps| self.progress.step >= steps) {
                 return Ok(Some(StopReason::Steps));
             }
-            // A checkpoint holds no gradients: between two updates it waits for the second.
+            // A checkpoint holds no gradients: stopping and saving wait for the next update.
+            if applied && self.stop.load(Ordering::Relaxed) {
+                return Ok(Some(StopReason::Signal));
+            }
             if applied && self.save_is_due() {
                 self.save()?;
             }
         }
         if self.progress.step == first_step && self.progress.position.is_none() {
-            self.logger.warning("the data gave no batch; with drop_remainder it may be shorter than one");
+            let what = "it gave no batch; with drop_remainder it may be shorter than one".into();
+            return Err(Error::Data { place: "the training data".into(), what });
         }
         Ok(None)
     }

@@ -33,6 +33,13 @@ impl Feature {
         Ok(id)
     }
 
+    /// What the parts of the column will look like: parts of one column must be alike.
+    pub fn nature(&self, schema: &Schema, id: usize) -> Nature {
+        let (leaf, levels) = innermost(schema, id);
+        let fields = schema.children(leaf).map(|field| class(schema.kind(field))).collect();
+        Nature { levels, class: class(schema.kind(leaf)), fields }
+    }
+
     fn check(&self, schema: &Schema, id: usize) -> Result<(), &'static str> {
         let (leaf, levels) = innermost(schema, id);
         if levels == 0 {
@@ -80,7 +87,15 @@ fn innermost(schema: &Schema, mut id: usize) -> (usize, usize) {
     (id, levels)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The nesting and the type of a column's values, and of a value and its weight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nature {
+    levels: usize,
+    class: Class,
+    fields: Vec<Class>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     Integer,
     Float,

@@ -1,6 +1,7 @@
 //! The threads that decode and pack.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -49,19 +50,27 @@ impl Pool {
         self.threads.len()
     }
 
-    /// Queues a job behind all others.
+    /// Queues a job behind all others; drops it if the pool has been stopped.
     pub fn submit(&self, job: impl FnOnce() + Send + 'static) {
-        self.shared.lock().jobs.push_back(Box::new(job));
-        self.shared.changed.notify_one();
+        self.queue(|jobs| jobs.push_back(Box::new(job)));
     }
 
     /// Queues a job before all others and answers where its result will arrive.
     pub fn submit_first<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
         let (sender, receiver) = channel();
         // Nobody waits for the result any more: nothing to do.
-        self.shared.lock().jobs.push_front(Box::new(move || _ = sender.send(job())));
-        self.shared.changed.notify_one();
+        self.queue(|jobs| jobs.push_front(Box::new(move || _ = sender.send(job()))));
         receiver
+    }
+
+    /// Changes the queue, unless no thread would ever come to it: who waits for the result of a job
+    /// that is dropped is told so.
+    fn queue(&self, push: impl FnOnce(&mut VecDeque<Job>)) {
+        let mut queue = self.shared.lock();
+        if !queue.stopped {
+            push(&mut queue.jobs);
+            self.shared.changed.notify_one();
+        }
     }
 
     /// What stops the pool's threads from elsewhere.
@@ -74,7 +83,6 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.stopper().stop();
         for thread in self.threads.drain(..) {
-            // A job that panicked has been noticed by whoever waits for its result.
             _ = thread.join();
         }
     }
@@ -118,7 +126,9 @@ impl Shared {
                 }
             };
             drop(queue);
-            job();
+            // Whoever waits for the result of a job that panics finds its sender gone; the thread is
+            // still there for the others.
+            _ = catch_unwind(AssertUnwindSafe(job));
         }
     }
 }

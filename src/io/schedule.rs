@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::feature::Feature;
+use super::feature::{Feature, Nature};
 use super::orc::{OrcFile, Stripe};
 use crate::{Error, Position, Result};
 
@@ -54,7 +54,12 @@ pub struct Schedule {
     places: VecDeque<Option<Cursor>>,
     /// How many stripes have been come to.
     stripes: u64,
+    /// The first file that was opened, and of each selected column its nature and description there.
+    first: Option<(Arc<Path>, Natures)>,
 }
+
+/// The nature of each selected column of a file, and its description.
+type Natures = Vec<(Nature, String)>;
 
 /// Where the reading of an open file has come to.
 struct Cursor {
@@ -70,7 +75,7 @@ impl Schedule {
     /// The order of `files` with `width` of them open at a time.
     pub fn new(files: Vec<Arc<Path>>, width: usize, features: Arc<[Feature]>) -> Self {
         let places = std::iter::repeat_with(|| None).take(width).collect();
-        Self { features, unread: files.into_iter(), places, stripes: 0 }
+        Self { features, unread: files.into_iter(), places, stripes: 0, first: None }
     }
 
     /// Passes over the rows up to `after`, reading nothing but the tails of files, and answers the
@@ -103,9 +108,7 @@ impl Schedule {
                 Ok(file) => file,
                 Err(e) => return Some(Err(e)),
             };
-            let columns: Result<Arc<[usize]>> =
-                self.features.iter().map(|feature| locate(feature, &file)).collect();
-            match columns {
+            match self.locate(&file) {
                 Err(e) => return Some(Err(e)),
                 Ok(columns) if file.stripes().iter().any(|stripe| stripe.rows > 0) => {
                     return Some(Ok(Cursor {
@@ -119,6 +122,33 @@ impl Schedule {
                 Ok(_) => {}
             }
         }
+    }
+}
+
+impl Schedule {
+    /// The type ids of the selected columns in a file, which must be as they are in the first file:
+    /// batches are cut across the borders of files.
+    fn locate(&mut self, file: &OrcFile) -> Result<Arc<[usize]>> {
+        let columns: Arc<[usize]> =
+            self.features.iter().map(|feature| locate(feature, file)).collect::<Result<_>>()?;
+        let natures = self.features.iter().zip(&columns[..]).map(|(feature, &id)| {
+            (feature.nature(file.schema(), id), file.schema().describe(id).to_string())
+        });
+        let natures: Natures = natures.collect();
+        let (first, expected) = self.first.get_or_insert_with(|| (file.path().clone(), natures.clone()));
+        for ((feature, expected), nature) in self.features.iter().zip(expected).zip(&natures) {
+            if expected.0 != nature.0 {
+                let place = format!("{}, column '{}'", file.path().display(), feature.name);
+                let what = format!(
+                    "is {}, but {} in {}; all files must agree",
+                    nature.1,
+                    expected.1,
+                    first.display()
+                );
+                return Err(Error::Data { place, what });
+            }
+        }
+        Ok(columns)
     }
 }
 

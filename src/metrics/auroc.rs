@@ -4,7 +4,7 @@ use crate::ops::auroc::{self, Counts};
 use crate::{Error, Result};
 
 /// The area under the ROC curve, from counts at evenly spaced thresholds (SPEC 6.1). Cumulative:
-/// nothing resets it but [`Metric::reset`].
+/// nothing resets it, and checkpoints keep the counts.
 #[derive(Clone, Debug)]
 pub struct Auroc {
     num_thresholds: usize,
@@ -32,10 +32,6 @@ impl Metric for Auroc {
 
     fn compute(&self, _stream: &Stream) -> Result<f64> {
         Ok(f64::from(auroc::score(&self.counts)))
-    }
-
-    fn reset(&mut self) {
-        self.counts = Counts::new(self.num_thresholds);
     }
 
     fn fresh(&self) -> Box<dyn Metric> {

@@ -15,11 +15,8 @@ pub trait Metric: Send {
     /// Takes a batch into account; `prediction` and `label` have one value a row.
     fn update(&mut self, prediction: &Buffer<f32>, label: &Buffer<f32>, stream: &Stream) -> Result<()>;
 
-    /// The metric over everything since the last reset.
+    /// The metric over everything seen.
     fn compute(&self, stream: &Stream) -> Result<f64>;
-
-    /// Forgets everything.
-    fn reset(&mut self);
 
     /// The same metric without what it has seen: evaluation uses it, so that training's counts
     /// stay training's.

@@ -1,6 +1,8 @@
-use super::embedding::EmbeddingOption;
+use super::embedding::{EmbeddingOption, MakeTable, PhysicalTable, Table, embedding_table};
 use super::layer::{Layer, Sequential};
 use super::loss::Loss;
+use crate::Result;
+use crate::device::Stream;
 use crate::features::Feature;
 use crate::metrics::Metric;
 
@@ -15,6 +17,7 @@ pub struct Model {
     pub(super) label: String,
     pub(super) loss: Box<dyn Loss>,
     pub(super) metrics: Vec<(String, Box<dyn Metric>)>,
+    pub(super) make_table: Box<MakeTable>,
 }
 
 impl Model {
@@ -28,6 +31,7 @@ impl Model {
             label: label.into(),
             loss: Box::new(loss),
             metrics: Vec::new(),
+            make_table: Box::new(embedding_table),
         }
     }
 
@@ -40,6 +44,16 @@ impl Model {
     /// How features are embedded. A feature without an option is used as it is.
     pub fn embeddings(mut self, options: Vec<(&str, EmbeddingOption)>) -> Self {
         self.embeddings = options.into_iter().map(|(name, option)| (name.into(), option)).collect();
+        self
+    }
+
+    /// Makes tables of one's own instead of [`super::embedding::EmbeddingTable`]; `make` is given each
+    /// physical table and the seed of its initial values.
+    pub fn tables(
+        mut self,
+        make: impl Fn(&PhysicalTable, u64, &Stream) -> Result<Box<dyn Table>> + 'static,
+    ) -> Self {
+        self.make_table = Box::new(make);
         self
     }
 

@@ -36,9 +36,10 @@ impl<'a> Lookup<'a> {
         check_offsets(op, self.offsets, inverse.len().saturating_sub(first_id))?;
         let unique = embeddings.len() / dim;
         match inverse.device() {
-            Device::Cpu => ensure(self.host().inverse.iter().all(|&i| (i as usize) < unique), op, || {
-                format!("an id points outside the {unique} embeddings")
-            }),
+            Device::Cpu => {
+                let outside = cpu::lookup::bound(self.host().inverse) > unique;
+                ensure(!outside, op, || format!("an id points outside the {unique} embeddings"))
+            }
         }
     }
 

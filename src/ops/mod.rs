@@ -10,6 +10,7 @@ pub mod bce;
 pub mod bucketize;
 pub mod combine;
 pub mod combine_tile;
+pub mod copy_column;
 pub mod cpu;
 pub mod encode_ids;
 pub mod feature_cross;

@@ -116,8 +116,9 @@ pub(super) fn check_adam(name: &str, lr: f64, betas: [f64; 2], eps: f64, weight_
             return refuse("betas", beta, "at least 0 and below 1");
         }
     }
-    if !(eps.is_finite() && eps >= 0.0) {
-        return refuse("eps", eps, "finite and at least 0");
+    // With 0, an element whose gradient has always been 0 would become 0 / 0.
+    if !(eps.is_finite() && eps > 0.0) {
+        return refuse("eps", eps, "finite and above 0");
     }
     if !(weight_decay.is_finite() && weight_decay >= 0.0) {
         return refuse("weight_decay", weight_decay, "finite and at least 0");

@@ -48,7 +48,7 @@ fn columns_that_are_not_what_the_model_needs() {
     );
     assert_eq!(
         spoilt(|batch| batch.insert("dense1", dense(vec![0.5; ROWS * 7], 7))),
-        "feature 'dense1': SelectField wants 8 values a row of column 'dense1', this is dense f32 [32, 7]"
+        "feature 'dense1': SelectField wants 8 values in every row of column 'dense1', this is dense f32 [32, 7]"
     );
     assert_eq!(
         spoilt(|batch| batch.insert("sparse5", ids(&vec![vec![1]; ROWS]))),
@@ -65,6 +65,30 @@ fn columns_that_are_not_what_the_model_needs() {
     assert_eq!(plan().train_batch(&Batch::new(0)).unwrap_err().to_string(), "batch: it has no rows");
     let short = spoilt(|batch| batch.insert("sparse4", ids(&vec![vec![1]; ROWS - 1])));
     assert_eq!(short, "column 'sparse4': 31 rows in a batch of 32");
+}
+
+#[test]
+fn lists_in_lists() {
+    use recis::RaggedTensor;
+    let nested = |values: Values, levels: &[Vec<i32>]| {
+        let offsets = levels.iter().map(|level| level.clone().into()).collect();
+        Tensor::Ragged(RaggedTensor { values, offsets, weights: None })
+    };
+    let every: Vec<i32> = (0..=ROWS as i32).collect();
+    let ids = || Values::I64(vec![1; ROWS].into());
+    assert_eq!(
+        spoilt(|batch| batch.insert("sparse3", nested(ids(), &[every.clone(), every.clone()]))),
+        "feature 'sparse3': an embedding needs one list of ids a row, this is ragged i64 [32, ?, ?]"
+    );
+    assert_eq!(
+        spoilt(|batch| batch.insert("sparse5", nested(Values::I8(vec![1; ROWS].into()), &[every]))),
+        "feature 'sparse5': Hash needs rows of strings, this is ragged i8 [32, ?]"
+    );
+    let ragged = model::ids(&vec![vec![1; 8]; ROWS]);
+    assert_eq!(
+        spoilt(|batch| batch.insert("dense1", ragged)),
+        "feature 'dense1': SelectField wants 8 values in every row of column 'dense1', this is ragged i64 [32, ?]"
+    );
 }
 
 #[test]
@@ -110,6 +134,10 @@ fn declarations_that_contradict_themselves() {
         refused(|options| options.truncate(6)),
         "model: 'sparse1_x_sparse2' is concatenated without an embedding option: say its width with SelectField's dim"
     );
+    assert_eq!(
+        plan_with(model::model().add_metric("auc", Auroc::new(3).unwrap()), true).err().unwrap().to_string(),
+        "model: two metrics are named 'auc'"
+    );
     let two_outputs = Sequential::new("d").add(Linear::new(8, 2)).add(Sigmoid);
     let model = Model::new(two_outputs, "label", BceLoss).features(model::features()).concat(&["dense1"]);
     assert_eq!(
@@ -128,6 +156,10 @@ fn options_that_make_no_sense() {
             .to_string()
     };
     assert_eq!(plan(f64::NAN, 0.9), "AdamW lr: NaN; it must be finite and at least 0");
+    let mut dense = AdamW::new(0.1);
+    dense.eps = 0.0;
+    let error = recis::nn::Plan::new(model::model(), dense, SparseAdamWTF::new(0.1), &Default::default());
+    assert_eq!(error.err().unwrap().to_string(), "AdamW eps: 0; it must be finite and above 0");
     assert_eq!(plan(0.1, 1.0), "SparseAdamWTF betas: 1; it must be at least 0 and below 1");
     assert_eq!(Auroc::new(2).unwrap_err().to_string(), "Auroc num_thresholds: 2; it must be above 2");
     assert_eq!(
@@ -138,6 +170,15 @@ fn options_that_make_no_sense() {
         Device::choose("cuda:0").unwrap_err().to_string(),
         "device cuda:0: this build has no CUDA kernels; use cpu or auto"
     );
+}
+
+#[test]
+fn data_without_a_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(plan(), arguments(dir.path()), Memory::new(0), None, vec![]).unwrap();
+    let error = trainer.train().unwrap_err().to_string();
+    assert_eq!(error, "the training data: it gave no batch; with drop_remainder it may be shorter than one");
+    assert!(!dir.path().join("checkpoint").exists(), "nothing is saved that would count as a finished run");
 }
 
 fn trainer(args: TrainingArguments) -> recis::Result<Trainer> {

@@ -1,6 +1,14 @@
 //! What a plan computes, however it runs.
 
-use recis::nn::{ArrayData, ModelSnapshot};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use recis::Result;
+use recis::device::{Buffer, Stream};
+use recis::nn::embedding::{Table, embedding_table};
+use recis::nn::{ArrayData, ArraySnapshot, ModelSnapshot, TableSnapshot};
+use recis::ops::hash_table::TableRange;
+use recis::optim::{SparseOptimizer, Take};
 
 use crate::model::{ROWS, batch, model, plan, plan_with};
 
@@ -109,6 +117,62 @@ fn rows(batch: &recis::Batch, range: std::ops::Range<usize>) -> recis::Batch {
         part.insert(name, cut);
     }
     part
+}
+
+/// A table of one's own: counts the keys that it is asked for, and leaves the rest to ours.
+struct Counting(Box<dyn Table>, Arc<AtomicUsize>);
+
+impl Table for Counting {
+    fn dim(&self) -> usize {
+        self.0.dim()
+    }
+    fn sizes(&self) -> Vec<(&str, usize)> {
+        self.0.sizes()
+    }
+    fn attach(&mut self, optimizer: &dyn SparseOptimizer) -> Result<()> {
+        self.0.attach(optimizer)
+    }
+    fn lookup(
+        &mut self,
+        ids: &Buffer<i64>,
+        ranges: &[TableRange],
+        insert: bool,
+        rows: &mut Buffer<u32>,
+        embeddings: &mut Buffer<f32>,
+        stream: &Stream,
+    ) -> Result<()> {
+        self.1.fetch_add(ids.len(), Ordering::Relaxed);
+        self.0.lookup(ids, ranges, insert, rows, embeddings, stream)
+    }
+    fn accept_gradients(&mut self, rows: Buffer<u32>, gradients: Buffer<f32>, stream: &Stream) -> Result<()> {
+        self.0.accept_gradients(rows, gradients, stream)
+    }
+    fn step(&mut self, optimizer: &dyn SparseOptimizer, steps: usize, stream: &Stream) -> Result<()> {
+        self.0.step(optimizer, steps, stream)
+    }
+    fn snapshot(&self, stream: &Stream) -> Result<(Vec<TableSnapshot>, Vec<ArraySnapshot>)> {
+        self.0.snapshot(stream)
+    }
+    fn restore(
+        &mut self,
+        tables: &mut Vec<TableSnapshot>,
+        take: &mut Take<'_>,
+        stream: &Stream,
+    ) -> Result<()> {
+        self.0.restore(tables, take, stream)
+    }
+}
+
+#[test]
+fn a_model_may_bring_its_tables() {
+    let keys = Arc::new(AtomicUsize::new(0));
+    let counter = keys.clone();
+    let model = model().tables(move |layout, seed, stream| {
+        Ok(Box::new(Counting(embedding_table(layout, seed, stream)?, counter.clone())))
+    });
+    let (mut own, mut plain) = (plan_with(model, true).unwrap(), plan());
+    assert_eq!(own.train_batch(&batch(1, ROWS)).unwrap(), plain.train_batch(&batch(1, ROWS)).unwrap());
+    assert_eq!(keys.load(Ordering::Relaxed), own.table_sizes().iter().map(|(_, ids)| ids).sum::<usize>());
 }
 
 #[test]

@@ -203,3 +203,49 @@ fn a_panic_in_a_function_reaches_the_caller() {
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"a user's panic"));
     }
 }
+
+/// A thread that is busy when the iterator goes must not wait for work that nobody will do.
+#[test]
+fn dropping_an_iterator_at_any_moment_ends() {
+    let root = tempfile::tempdir().unwrap();
+    for file in 0..20 {
+        write_ids(&root.path().join(format!("{file}.orc")), file * 3..file * 3 + 3);
+    }
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for round in 0..300 {
+            let mut dataset = ids(&[root.path()], OrcDatasetOptions { prefetch: 2, ..plain(2) });
+            dataset.map(move |batch| {
+                std::thread::sleep(Duration::from_micros(round % 7 * 50));
+                Ok(batch)
+            });
+            let iterator = dataset.iterate(None).unwrap();
+            std::thread::sleep(Duration::from_micros(round % 11 * 100));
+            drop(iterator);
+        }
+        _ = done.send(());
+    });
+    finished.recv_timeout(Duration::from_secs(60)).expect("an iterator could not be dropped");
+}
+
+#[test]
+fn files_that_differ_in_a_column_are_refused() {
+    for (other, rows, reads) in [
+        ("list<bigint>", json!([[1], [2]]), "list<bigint>"),
+        ("list<list<double>>", json!([[[1.0]], [[2.0]]]), "list<list<double>>"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        Orc::new(&[("c", "list<double>", json!([[1.0], [2.0], [3.0]]))]).write(root.path().join("a.orc"));
+        Orc::new(&[("c", other, rows)]).write(root.path().join("b.orc"));
+        let mut dataset = OrcDataset::new(plain(4)).unwrap();
+        dataset.add_path(root.path()).unwrap();
+        dataset.varlen_feature("c", Varlen::default()).unwrap();
+        let error = dataset.iterate(None).unwrap().find_map(Result::err).expect("an error").to_string();
+        let (a, b) = (root.path().join("a.orc"), root.path().join("b.orc"));
+        let (a, b) = (a.display(), b.display());
+        assert_eq!(
+            error,
+            format!("{b}, column 'c': is {reads}, but list<double> in {a}; all files must agree")
+        );
+    }
+}

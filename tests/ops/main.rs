@@ -8,6 +8,7 @@ mod bucketize;
 mod combine;
 mod combine_tile;
 mod common;
+mod copy_column;
 mod encode_ids;
 mod feature_cross;
 mod hash_table;

@@ -76,6 +76,7 @@ pub(super) fn recover(dir: &Path) -> Result<()> {
         match suffix {
             Suffix::None => {}
             Suffix::Tmp => remove(&unfinished(dir, step))?,
+            Suffix::Gone => tidy(remove(&outdated(dir, step))),
             Suffix::Old if folder(dir, step).exists() => remove(&replaced(dir, step))?,
             Suffix::Old => rename(&replaced(dir, step), &folder(dir, step))?,
         }
@@ -105,8 +106,8 @@ pub(super) fn commit(dir: &Path, step: u64, max_to_keep: usize) -> Result<PathBu
     rename(&dir.join(NEW_LIST), &dir.join(LIST))?;
     sync_dir(dir)?;
 
-    let outdated = steps.into_iter().map(|step| (folder(dir, step), unfinished(dir, step)));
-    for (from, to) in outdated.filter(|(path, _)| path.exists()) {
+    let gone = steps.into_iter().map(|step| (folder(dir, step), outdated(dir, step)));
+    for (from, to) in gone.filter(|(path, _)| path.exists()) {
         // Under this name the next save removes what this one could not.
         tidy(rename(&from, &to).and_then(|()| remove(&to)));
     }
@@ -124,6 +125,11 @@ pub(super) fn unfinished(dir: &Path, step: u64) -> PathBuf {
 /// The folder of a checkpoint.
 pub(super) fn folder(dir: &Path, step: u64) -> PathBuf {
     dir.join(format!("ckpt_{step}"))
+}
+
+/// The folder of a checkpoint that is being removed.
+fn outdated(dir: &Path, step: u64) -> PathBuf {
+    dir.join(format!("ckpt_{step}.gone"))
 }
 
 /// The folder of a checkpoint that is being replaced.
@@ -190,6 +196,7 @@ enum Suffix {
     None,
     Tmp,
     Old,
+    Gone,
 }
 
 /// The folders of checkpoints in `dir`, whatever state they are in; none if `dir` does not exist.
@@ -207,6 +214,7 @@ fn folders(dir: &Path) -> Result<Vec<(u64, Suffix)>> {
             None => (name, Suffix::None),
             Some((id, "tmp")) => (id, Suffix::Tmp),
             Some((id, "old")) => (id, Suffix::Old),
+            Some((id, "gone")) => (id, Suffix::Gone),
             Some(_) => continue,
         };
         found.extend(parse_id(id).map(|step| (step, suffix)));

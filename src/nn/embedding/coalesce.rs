@@ -12,7 +12,8 @@ pub struct PhysicalTable {
     pub children: Vec<String>,
     /// The features and the logical table of each, as a place in `children`.
     pub features: Vec<(String, usize)>,
-    /// The features that are combined in one call each, by combiner and use of weights.
+    /// The features that may be combined in one call, by combiner and use of weights: RecIS's
+    /// runtime groups.
     pub runtime_groups: Vec<(Combiner, bool, Vec<String>)>,
 }
 

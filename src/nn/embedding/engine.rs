@@ -21,6 +21,14 @@ pub struct EmbeddingEngine {
     groups: Vec<Group>,
 }
 
+/// Makes the table for a physical table, given the seed of its initial values.
+pub type MakeTable = dyn Fn(&PhysicalTable, u64, &Stream) -> Result<Box<dyn Table>>;
+
+/// Makes an [`EmbeddingTable`].
+pub fn embedding_table(layout: &PhysicalTable, seed: u64, stream: &Stream) -> Result<Box<dyn Table>> {
+    Ok(Box::new(EmbeddingTable::new(layout, seed, stream)?))
+}
+
 /// A feature and where its ids are.
 struct Feature {
     group: usize,
@@ -49,11 +57,25 @@ struct Column {
 }
 
 impl EmbeddingEngine {
-    /// Tables for these features; they grow as ids arrive. Initial values depend on `seed`.
+    /// An [`EmbeddingTable`] for every physical table of these features; initial values depend on
+    /// `seed`.
     ///
     /// # Errors
     /// Options that contradict each other or cannot be used.
     pub fn new(options: &[(String, EmbeddingOption)], seed: u64, stream: &Stream) -> Result<Self> {
+        Self::with_tables(options, &embedding_table, seed, stream)
+    }
+
+    /// Tables that `make` makes, one for every physical table of these features.
+    ///
+    /// # Errors
+    /// Options that contradict each other or cannot be used, and what `make` finds.
+    pub fn with_tables(
+        options: &[(String, EmbeddingOption)],
+        make: &MakeTable,
+        seed: u64,
+        stream: &Stream,
+    ) -> Result<Self> {
         let mut features = HashMap::new();
         let mut groups = Vec::new();
         for layout in coalesce(options)? {
@@ -63,7 +85,7 @@ impl EmbeddingEngine {
                     features.insert(name.clone(), Feature { group: groups.len(), place, option });
                 }
             }
-            let table = Box::new(EmbeddingTable::new(&layout, seed, stream)?);
+            let table = make(&layout, seed, stream)?;
             groups.push(Group::new(layout, table, stream)?);
         }
         Ok(Self { features, groups })
@@ -224,7 +246,8 @@ impl Group {
             let tensor = batch.get(name)?.clone();
             let row_offsets = match tensor.as_ref() {
                 Tensor::Dense(t) => Some(every(t.width, t.rows, stream)?),
-                Tensor::Ragged(_) => None,
+                Tensor::Ragged(ragged) if ragged.offsets.len() == 1 => None,
+                Tensor::Ragged(_) => return unfit(name, "an embedding needs one list of ids a row", &tensor),
             };
             let count = ids(name, &tensor)?.len();
             self.columns.push(Column { tensor, row_offsets, first_id });
@@ -281,11 +304,13 @@ impl Group {
 fn ids<'a>(feature: &str, tensor: &'a Tensor) -> Result<&'a Buffer<i64>> {
     match tensor.values() {
         Values::I64(ids) => Ok(ids),
-        _ => {
-            let what = format!("an embedding needs ids, this is {}", tensor.describe());
-            Err(Error::Data { place: format!("feature '{feature}'"), what })
-        }
+        _ => unfit(feature, "an embedding needs ids", tensor),
     }
+}
+
+fn unfit<T>(feature: &str, what: &str, tensor: &Tensor) -> Result<T> {
+    let what = format!("{what}, this is {}", tensor.describe());
+    Err(Error::Data { place: format!("feature '{feature}'"), what })
 }
 
 /// 0, width, 2 width, …: the offsets of rows of equal length.
@@ -296,20 +321,14 @@ fn every(width: usize, rows: usize, stream: &Stream) -> Result<Buffer<i32>> {
     Buffer::from_vec(offsets, stream)
 }
 
-/// The physical tables, with their logical tables and features.
+/// The physical tables, and the features that use them.
 impl fmt::Display for EmbeddingEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Group { layout, .. } in &self.groups {
-            let option = &layout.option;
-            writeln!(
-                f,
-                "  dim {}, {}: {}",
-                option.embedding_dim,
-                option.initializer,
-                layout.children.join(", ")
-            )?;
-            for (combiner, _, features) in &layout.runtime_groups {
-                writeln!(f, "    {combiner}: {}", features.join(", "))?;
+        for Group { layout: PhysicalTable { option, features, children, .. }, .. } in &self.groups {
+            writeln!(f, "  dim {}, {}", option.embedding_dim, option.initializer)?;
+            for (name, child) in features {
+                let combiner = self.features.get(name).map_or(option.combiner, |f| f.option.combiner);
+                writeln!(f, "    {name}: {combiner} of table {}", children[*child])?;
             }
         }
         Ok(())

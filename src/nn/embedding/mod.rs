@@ -6,6 +6,6 @@ mod option;
 mod table;
 
 pub use coalesce::{PhysicalTable, coalesce};
-pub use engine::EmbeddingEngine;
+pub use engine::{EmbeddingEngine, MakeTable, embedding_table};
 pub use option::{Combiner, EmbeddingOption, GradReduceBy};
 pub use table::{EmbeddingTable, Table};

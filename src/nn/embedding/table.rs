@@ -1,3 +1,5 @@
+use rayon::prelude::*;
+
 use crate::device::{Buffer, Stream};
 use crate::ops::hash_table::{HashTable, TableRange};
 use crate::ops::initialize::Source;
@@ -98,12 +100,12 @@ impl EmbeddingTable {
         let ids = ids.to_vec(stream)?;
         let all_rows = rows.to_vec(stream)?;
         let mut values = vec![0.0; new.len() * self.dim];
-        for (&i, values) in new.iter().zip(values.chunks_exact_mut(self.dim)) {
+        values.par_chunks_exact_mut(self.dim).with_min_len(64).zip(new).for_each(|(values, &i)| {
             let range = ranges.iter().find(|r| (r.first..r.first + r.count).contains(&(i as usize)));
             if let Some(range) = range {
                 self.sources[range.table].fill(ids[i as usize], values);
             }
-        }
+        });
         let rows = Buffer::from_vec(new.iter().map(|&i| all_rows[i as usize]).collect(), stream)?;
         rows::scatter(&mut self.rows, 0, &rows, &Buffer::from_vec(values, stream)?, stream)?;
         // Erased rows come back with what they last held.

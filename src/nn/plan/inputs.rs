@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::device::{Buffer, Device, Stream};
+use crate::device::{Buffer, Stream};
 use crate::nn::Model;
 use crate::nn::embedding::{Combiner, EmbeddingEngine};
+use crate::ops::copy_column::{self, NotFinite};
 use crate::ops::linear_tile::{Dense, Tile};
 use crate::ops::lookup::Place;
 use crate::tensor::{Batch, Tensor, Values};
@@ -38,6 +39,8 @@ enum Source {
 struct Run {
     first_column: usize,
     width: usize,
+    /// Whether some of it are embeddings: only those learn from its gradient.
+    needs_gradient: bool,
     x: Buffer<f32>,
     d_x: Buffer<f32>,
 }
@@ -77,11 +80,16 @@ impl Inputs {
 
     fn lay_out_runs(&mut self, stream: &Stream) -> Result<()> {
         for column in self.columns.iter().filter(|c| !matches!(c.source, Source::Gathered)) {
+            let needs_gradient = matches!(column.source, Source::Combined);
             match self.runs.last_mut() {
-                Some(run) if run.first_column + run.width == column.first_column => run.width += column.width,
+                Some(run) if run.first_column + run.width == column.first_column => {
+                    run.width += column.width;
+                    run.needs_gradient |= needs_gradient;
+                }
                 _ => self.runs.push(Run {
                     first_column: column.first_column,
                     width: column.width,
+                    needs_gradient,
                     x: Buffer::zeros(0, stream)?,
                     d_x: Buffer::zeros(0, stream)?,
                 }),
@@ -95,10 +103,10 @@ impl Inputs {
         self.width
     }
 
-    /// The whole input and its gradient, when nothing is left to the first layer.
-    pub fn whole(&mut self) -> Option<(&Buffer<f32>, &mut Buffer<f32>)> {
+    /// The whole input, when nothing is left to the first layer, and its gradient if it needs one.
+    pub fn whole(&mut self) -> Option<(&Buffer<f32>, Option<&mut Buffer<f32>>)> {
         match &mut self.runs[..] {
-            [run] if run.width == self.width => Some((&run.x, &mut run.d_x)),
+            [run] if run.width == self.width => Some((&run.x, run.needs_gradient.then_some(&mut run.d_x))),
             _ => None,
         }
     }
@@ -114,14 +122,14 @@ impl Inputs {
         dense.map(|run| Dense { x: &run.x, width: run.width, first_column: run.first_column }).collect()
     }
 
-    /// Calls `backward(d_x, width, first_column)` for every run.
+    /// Calls `backward(d_x, width, first_column)` for every run that needs its gradient.
     pub fn each_gradient(
         &mut self,
         rows: usize,
         stream: &Stream,
         mut backward: impl FnMut(&mut Buffer<f32>, usize, usize) -> Result<()>,
     ) -> Result<()> {
-        for run in &mut self.runs {
+        for run in self.runs.iter_mut().filter(|run| run.needs_gradient) {
             run.d_x.resize(rows * run.width, stream)?;
             backward(&mut run.d_x, run.width, run.first_column)?;
         }
@@ -146,7 +154,7 @@ impl Inputs {
     pub fn read_label(&self, batch: &Batch, label: &mut Buffer<f32>, stream: &Stream) -> Result<()> {
         label.resize(batch.rows, stream)?;
         let place = Place { first_column: 0, stride: 1 };
-        copy_column(batch, &self.label, 1, label, place)
+        copy_column(batch, &self.label, 1, label, place, stream)
     }
 
     /// Writes the runs: dense columns as they are, features combined.
@@ -158,7 +166,7 @@ impl Inputs {
             let Some(run) = run_of(&mut self.runs, column) else { continue };
             let place = Place { first_column: column.first_column - run.first_column, stride: run.width };
             match column.source {
-                Source::Batch => copy_column(batch, &column.name, column.width, &mut run.x, place)?,
+                Source::Batch => copy_column(batch, &column.name, column.width, &mut run.x, place, stream)?,
                 Source::Combined => embeddings.combine(&column.name, &mut run.x, place, stream)?,
                 Source::Gathered => {}
             }
@@ -199,42 +207,30 @@ fn copy_column(
     name: &str,
     width: usize,
     out: &mut Buffer<f32>,
-    Place { first_column: first, stride }: Place,
+    place: Place,
+    stream: &Stream,
 ) -> Result<()> {
     let tensor = batch.get(name)?;
     let unfit = |what: String| Err(Error::Data { place: format!("column '{name}'"), what });
     let Tensor::Dense(dense) = tensor.as_ref() else {
         return unfit(format!("the network needs a dense column, this is {}", tensor.describe()));
     };
-    if dense.width != width || dense.rows != batch.rows {
+    if dense.width != width {
         return unfit(format!("the network needs [{}, {width}], this is {}", batch.rows, tensor.describe()));
     }
-    let not_finite = |row: usize, value: f64| {
-        let place = format!("column '{name}', {}", batch.place(row));
-        Err(Error::Data { place, what: format!("the value is {value}; it must be finite") })
+    let column = match &dense.values {
+        Values::F32(values) => copy_column::Column::F32(values),
+        Values::F64(values) => copy_column::Column::F64(values),
+        Values::I64(values) => copy_column::Column::I64(values),
+        Values::I8(_) => return unfit("bytes cannot be used as numbers".into()),
     };
-    match out.device() {
-        Device::Cpu => {
-            for (row, out) in out.host_mut().chunks_exact_mut(stride).enumerate() {
-                let out = &mut out[first..first + width];
-                let range = row * width..(row + 1) * width;
-                match &dense.values {
-                    Values::F32(values) => out.copy_from_slice(&values.host()[range]),
-                    Values::F64(values) => cast(&values.host()[range], out, |v| v as f32),
-                    Values::I64(values) => cast(&values.host()[range], out, |v| v as f32),
-                    Values::I8(_) => return unfit("bytes cannot be used as numbers".into()),
-                }
-                if let Some(value) = out.iter().find(|value| !value.is_finite()) {
-                    return not_finite(row, f64::from(*value));
-                }
-            }
+    match copy_column::forward(column, width, out, place, stream)? {
+        None => Ok(()),
+        Some(NotFinite { row, value }) => {
+            let place = format!("column '{name}', {}", batch.place(row));
+            Err(Error::Data { place, what: format!("the value is {value}; it must be finite") })
         }
     }
-    Ok(())
-}
-
-fn cast<T: Copy>(values: &[T], out: &mut [f32], cast: impl Fn(T) -> f32) {
-    out.iter_mut().zip(values).for_each(|(out, &value)| *out = cast(value));
 }
 
 impl fmt::Display for Inputs {

@@ -4,6 +4,7 @@ mod inputs;
 mod network;
 mod state;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::device::{Buffer, Device, Stream};
@@ -78,9 +79,12 @@ impl Plan {
         sparse_optimizer.check()?;
         let first_is_linear = model.layers().first().is_some_and(|layer| layer.is_linear());
         let inputs = Inputs::new(&model, options.fuse && first_is_linear, &stream)?;
-        let mut embeddings = EmbeddingEngine::new(&model.embeddings, options.seed, &stream)?;
+        let (make, seed) = (&model.make_table, options.seed);
+        let mut embeddings = EmbeddingEngine::with_tables(&model.embeddings, make, seed, &stream)?;
         embeddings.attach(&sparse_optimizer)?;
         let network = Network::new(model.dense, inputs.width(), options.seed, &stream)?;
+        unique("metrics", model.metrics.iter().map(|(name, _)| name))?;
+        unique("parameters", network.parameters().iter().map(|parameter| &parameter.name))?;
         let mut dense_optimizer: Box<dyn DenseOptimizer> = Box::new(dense_optimizer);
         dense_optimizer.attach(network.parameters(), &stream)?;
         Ok(Self {
@@ -190,6 +194,17 @@ impl Plan {
         inputs.scatter_gradients(embeddings, &self.stream)?;
         embeddings.finish_backward(&self.stream)
     }
+}
+
+/// Fails if a name comes twice: a checkpoint could not tell its bearers apart.
+fn unique<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Result<()> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(Error::Model(format!("two {what} are named '{name}'")));
+        }
+    }
+    Ok(())
 }
 
 fn compute(metrics: &[(String, Box<dyn Metric>)], stream: &Stream) -> Result<Vec<(String, f64)>> {

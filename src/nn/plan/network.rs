@@ -118,11 +118,13 @@ impl Network {
         if inputs.is_fused() {
             return backward_fused(parameters, inputs, embeddings, d_y, first.size(rows), accumulate, stream);
         }
-        let Some((x, d_x)) = inputs.whole() else {
+        let Some((x, mut d_x)) = inputs.whole() else {
             return Err(Error::Model("the first layer's input is in parts".into()));
         };
-        d_x.resize(rows * first.inputs, stream)?;
-        let pass = Backward { x, y: &first.y, d_y, d_x: Some(d_x), rows, accumulate };
+        if let Some(d_x) = &mut d_x {
+            d_x.resize(rows * first.inputs, stream)?;
+        }
+        let pass = Backward { x, y: &first.y, d_y, d_x, rows, accumulate };
         first.layer.backward(parameters, pass, stream)
     }
 

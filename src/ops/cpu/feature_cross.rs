@@ -44,6 +44,9 @@ impl Side<'_> {
 pub fn offsets(x: &Side<'_>, y: &Side<'_>) -> Vec<u64> {
     let mut end = 0;
     let rows = x.rows().min(y.rows());
+    if x.has_one_value_a_row() && y.has_one_value_a_row() {
+        return (0..=rows as u64).collect();
+    }
     let counts = (0..rows).map(|row| {
         if x.is_empty(row) || y.is_empty(row) {
             return 0;

@@ -69,7 +69,8 @@ impl<'a> MatMut<'a> {
 }
 
 fn fits(len: usize, rows: usize, cols: usize, row_stride: usize) -> bool {
-    rows == 0 || cols == 0 || (cols <= row_stride && (rows - 1) * row_stride + cols <= len)
+    let end = |rows: usize| (rows - 1).checked_mul(row_stride)?.checked_add(cols);
+    rows == 0 || cols == 0 || (cols <= row_stride && end(rows).is_some_and(|end| end <= len))
 }
 
 /// `c = a b`, or `c += a b`.

@@ -230,11 +230,15 @@ pub fn backward_weight(
 ) {
     let Size { rows, inputs, outputs } = size;
     let d_weight = MatMut::new(d_weight, outputs, inputs, inputs);
-    for input in dense.iter().filter(|input| input.width > 0) {
-        // SAFETY: nothing else is in use, and the inputs' columns do not overlap.
-        let d_weight = unsafe { d_weight.columns(input.first_column..input.first_column + input.width) };
-        let d_yt = Mat::new(d_y, rows, outputs, outputs).t();
-        gemm(d_weight, d_yt, Mat::new(input.x, rows, input.width, input.width), accumulate);
+    for input in dense {
+        (0..input.width).into_par_iter().step_by(COLUMN_BLOCK).for_each(|first| {
+            let last = input.width.min(first + COLUMN_BLOCK);
+            // SAFETY: every input has columns of its own, and every block of it too.
+            let d_weight = unsafe { d_weight.columns(input.first_column + first..input.first_column + last) };
+            let d_yt = Mat::new(d_y, rows, outputs, outputs).t();
+            let x = if rows == 0 { input.x } else { &input.x[first..] };
+            gemm(d_weight, d_yt, Mat::new(x, rows, last - first, input.width), accumulate);
+        });
     }
     tiles.par_iter().for_each(|tile| {
         let sorted = tile.sorted(rows);

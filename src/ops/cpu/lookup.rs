@@ -69,6 +69,13 @@ impl<'a> Lookup<'a> {
     }
 }
 
+/// One above the largest place; 0 if there is none.
+pub fn bound(inverse: &[u32]) -> usize {
+    // Without an early end the loop over a chunk is one over vectors.
+    let largest = |chunk: &[u32]| chunk.iter().fold(0, |bound, &place| bound.max(place as usize + 1));
+    inverse.par_chunks(GRAIN).map(largest).max().unwrap_or(0)
+}
+
 /// Sums of gradients by embedding.
 pub struct Sums<'a> {
     values: &'a mut [f32],

@@ -6,13 +6,15 @@ pub mod bce;
 pub mod bucketize;
 pub mod combine;
 pub mod combine_tile;
+pub mod copy_column;
 pub mod encode_ids;
 pub mod feature_cross;
-pub mod gemm;
+pub(crate) mod gemm;
 pub mod hash_table;
 pub mod initialize;
 pub mod linear;
-pub mod linear_tile;
+// Its callers promise that the inputs of a layer do not overlap.
+pub(crate) mod linear_tile;
 pub mod lookup;
 pub mod merge_gradients;
 pub mod merge_offsets;
