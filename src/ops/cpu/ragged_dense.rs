@@ -60,11 +60,10 @@ pub fn from_dense<T: Copy + PartialEq>(
 pub fn topk_index(cutoff: &Cutoff<'_>, topk: &[i64], k: usize, indicator: &[i64]) -> (Vec<i64>, Vec<i32>) {
     let on_left =
         |side, counts: &[i32], row: usize| if side == Side::Left { i64::from(counts[row]) } else { 0 };
+    let (drop_num, pad_num, offsets) = (cutoff.drop_num.host(), cutoff.pad_num.host(), cutoff.offsets.host());
     let (mut places, mut ends) = (Vec::new(), vec![0]);
     for (positions, &row) in topk.chunks_exact(k).zip(indicator) {
         let row = row as usize;
-        let (drop_num, pad_num, offsets) =
-            (cutoff.drop_num.host(), cutoff.pad_num.host(), cutoff.offsets.host());
         let first = i64::from(offsets[row]) + on_left(cutoff.drop_side, drop_num, row);
         let len = i64::from(offsets[row + 1] - offsets[row] - drop_num[row]);
         let padding = on_left(cutoff.pad_side, pad_num, row);
