@@ -9,6 +9,9 @@
 //! columns, strings as bytes, in batches of 1024; the best of several passes is shown, because
 //! everything else that runs on the machine only makes a pass longer.
 
+#[path = "../examples/keep_memory/mod.rs"]
+mod keep_memory;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,6 +26,7 @@ const PASSES: usize = 5;
 const SMALL: u64 = 64 << 20;
 
 fn main() -> Result<()> {
+    keep_memory::keep_memory();
     let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/orc/stripes.orc");
     let file = std::env::var_os("RECIS_ORC").map_or(small, PathBuf::from);
     let filter: Option<String> = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));

@@ -6,6 +6,7 @@
 //! ```
 
 mod fake_data;
+mod keep_memory;
 mod progress;
 
 use std::path::PathBuf;
@@ -240,6 +241,7 @@ fn make_missing_data(args: &Args, logger: &Logger) -> recis::Result<()> {
 }
 
 fn main() -> ExitCode {
+    keep_memory::keep_memory();
     Logger::init();
     let logger = Logger::new("deepctr");
     match train(&Args::parse(), &logger) {
