@@ -1,0 +1,107 @@
+// What every launcher and kernel stands on: checks, the launch helper, wide loads, grid sizes.
+#pragma once
+
+#include "include/recis.h"
+
+#ifdef RECIS_SIMT
+#include "simt/simt.hpp"
+#else
+#include <cuda_runtime.h>
+#endif
+
+#include <cstdint>
+#include <source_location>
+#include <utility>
+
+namespace recis {
+
+using location = std::source_location;
+
+// Remembers "op: subject problem" for recis_last_error() and returns `status`. An operation goes by
+// its launcher's name: recis_modulo_forward is "modulo.forward".
+int fail(recis_status status, const char* op, const char* subject, const char* problem, location where);
+
+// RECIS_OK if what must hold of an argument does.
+inline int require(bool holds, const char* op, const char* argument, const char* problem,
+                   location where = location::current()) {
+  return holds ? RECIS_OK : fail(RECIS_INVALID_ARGUMENT, op, argument, problem, where);
+}
+
+// RECIS_OK if a pointer can hold `count` elements: aligned, and null only if there are none.
+inline int require_array(const void* pointer, int64_t count, const char* op, const char* argument,
+                         location where = location::current()) {
+  const char* problem = count < 0                                         ? "has a negative size"
+                        : count > 0 && !pointer                           ? "is null"
+                        : reinterpret_cast<uintptr_t>(pointer) % 16 != 0 ? "is not aligned to 16 bytes"
+                                                                          : nullptr;
+  return require(!problem, op, argument, problem, where);
+}
+
+// The first of several statuses that is not RECIS_OK. Checks are cheap: all are made.
+template <class... Status>
+int first_of(Status... status) {
+  int first = RECIS_OK;
+  ((first = first == RECIS_OK ? status : first), ...);
+  return first;
+}
+
+// Waits a little for another thread. Every loop that waits must call it.
+__device__ __forceinline__ void pause() {
+#ifdef RECIS_SIMT
+  simt::yield();
+#else
+  __nanosleep(32);
+#endif
+}
+
+// The block's dynamic shared memory.
+template <class T>
+__device__ __forceinline__ T* dynamic_shared() {
+#ifdef RECIS_SIMT
+  return static_cast<T*>(simt::place().dynamic_shared);
+#else
+  extern __shared__ __align__(16) unsigned char memory[];
+  return reinterpret_cast<T*>(memory);
+#endif
+}
+
+// Enqueues a kernel. The only place that launches.
+template <class... Parameters, class... Arguments>
+int launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+           recis_stream_t stream, Arguments&&... arguments) {
+#ifdef RECIS_SIMT
+  (void)stream;
+  auto run = [&] { kernel(Parameters(arguments)...); };
+  auto thread = [](void* run_once) { (*static_cast<decltype(run)*>(run_once))(); };
+  simt::launch(op, grid, block, shared_bytes, thread, &run);
+  return RECIS_OK;
+#else
+  kernel<<<grid, block, shared_bytes, stream>>>(std::forward<Arguments>(arguments)...);
+  cudaError_t error = cudaGetLastError();
+  if (error == cudaSuccess) return RECIS_OK;
+  return fail(RECIS_CUDA_ERROR, op, "launch failed:", cudaGetErrorString(error), location::current());
+#endif
+}
+
+constexpr int kThreads = 256;
+
+// Blocks of kThreads that give `count` work items a thread each, at most `limit`: beyond, threads
+// loop. A few blocks on each multiprocessor fill any device of today.
+inline unsigned blocks_for(int64_t count, int64_t limit = 132 * 16) {
+  int64_t blocks = (count + kThreads - 1) / kThreads;
+  return static_cast<unsigned>(blocks < 1 ? 1 : blocks > limit ? limit : blocks);
+}
+
+// The thread's number in the grid, and the number of threads: for loops over more items than there
+// are threads.
+__device__ __forceinline__ int64_t grid_thread() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ int64_t grid_threads() { return int64_t(gridDim.x) * blockDim.x; }
+
+// 16 bytes of T, moved by one instruction.
+template <class T>
+struct alignas(16) Pack {
+  static constexpr int size = 16 / sizeof(T);
+  T value[size];
+};
+
+}  // namespace recis

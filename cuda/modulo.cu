@@ -1,0 +1,16 @@
+// Remainders of ids.
+#include "elementwise.cuh"
+
+namespace {
+struct Modulo {
+  uint64_t modulus;
+  __device__ int64_t operator()(int64_t id) const { return int64_t(uint64_t(id) % modulus); }
+};
+}  // namespace
+
+extern "C" int recis_modulo_forward(const int64_t* values, int64_t count, uint64_t modulus, int64_t* out,
+                                    recis_stream_t stream) {
+  const char* op = "modulo.forward";
+  if (int status = recis::require(modulus > 0, op, "the modulus", "is 0")) return status;
+  return recis::map(op, values, count, out, Modulo{modulus}, stream);
+}

@@ -1,0 +1,388 @@
+// Fibers, meetings and guarded memory behind simt.hpp.
+#include "simt.hpp"
+
+#include <csetjmp>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <sys/mman.h>
+#include <thread>
+#include <ucontext.h>
+#include <unistd.h>
+#include <vector>
+
+namespace simt {
+namespace {
+
+constexpr size_t kPage = 4096, kStack = 128 << 10;
+constexpr int kSecondsWithoutEnd = 120;
+constexpr char kFill = 0x5a;  // what a buffer begins as, and what lies around it
+
+int seconds_without_end() {
+  const char* seconds = getenv("RECIS_SIMT_SECONDS");
+  return seconds ? atoi(seconds) : kSecondsWithoutEnd;
+}
+
+struct Job {
+  const char* kernel;
+  dim3 grid, block;
+  size_t shared_bytes;
+  void (*entry)(void*);
+  void* args;
+  std::atomic<uint64_t> next_block{0};
+};
+
+enum class State { running, in_barrier, in_meeting, finished };
+
+// One thread of a block. Fibers outlive the block and run thread after thread.
+struct Fiber {
+  jmp_buf context;
+  bool started = false;
+  char* stack = nullptr;
+  State state = State::finished;
+  Place place;
+  Meeting meeting;
+  unsigned mask = 0;
+  uint64_t value = 0;
+  Lanes lanes;
+
+  // Whether both are in the same warp operation.
+  bool waits_with(const Fiber& other) const {
+    return state == State::in_meeting && other.state == State::in_meeting && meeting == other.meeting &&
+           mask == other.mask;
+  }
+};
+
+// `bytes` (whole pages) of memory between two pages without access; null if there is none.
+void* map_guarded(size_t bytes) {
+  const size_t all = bytes + 2 * kPage;
+  void* map = mmap(nullptr, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (map == MAP_FAILED) return nullptr;
+  if (bytes == 0 || !mprotect(static_cast<char*>(map) + kPage, bytes, PROT_READ | PROT_WRITE)) return map;
+  munmap(map, all);
+  return nullptr;
+}
+
+// Runs blocks on one OS thread.
+struct Worker {
+  Job* job = nullptr;
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  Fiber* current = nullptr;
+  jmp_buf scheduler;
+  unsigned threads = 0;
+  std::vector<char> shared;
+
+  void run(Job& job);
+  void run_block(uint64_t block);
+  void resume(Fiber& fiber);
+  bool release_waiting();
+  bool complete_meeting(unsigned warp);
+  [[noreturn]] void report_stuck();
+};
+
+thread_local Worker* worker = nullptr;
+
+void switch_to_scheduler() {
+  Fiber* self = worker->current;
+  if (_setjmp(self->context) == 0) _longjmp(worker->scheduler, 1);
+}
+
+void fiber_main() {
+  for (;;) {
+    Job& job = *worker->job;
+    job.entry(job.args);
+    worker->current->state = State::finished;
+    switch_to_scheduler();
+  }
+}
+
+void Worker::resume(Fiber& fiber) {
+  current = &fiber;
+  if (_setjmp(scheduler) == 0) {
+    if (fiber.started) _longjmp(fiber.context, 1);
+    fiber.started = true;
+    // Guarded, so that an overflow is seen.
+    void* map = map_guarded(kStack);
+    if (!map) fail("no memory for a stack");
+    fiber.stack = static_cast<char*>(map) + kPage;
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = fiber.stack;
+    context.uc_stack.ss_size = kStack;
+    context.uc_link = nullptr;
+    makecontext(&context, fiber_main, 0);
+    setcontext(&context);
+  }
+  current = nullptr;
+}
+
+void Worker::run(Job& new_job) {
+  job = &new_job;
+  worker = this;
+  const uint64_t blocks = uint64_t(job->grid.x) * job->grid.y * job->grid.z;
+  threads = job->block.x * job->block.y * job->block.z;
+  while (fibers.size() < threads) fibers.push_back(std::make_unique<Fiber>());
+  shared.resize(job->shared_bytes + 16);
+  for (uint64_t block; (block = job->next_block.fetch_add(1)) < blocks;) run_block(block);
+  worker = nullptr;
+}
+
+void Worker::run_block(uint64_t block) {
+  const dim3 grid = job->grid, size = job->block;
+  // What the last block left must not look like a value this one wrote.
+  std::fill(shared.begin(), shared.end(), char(0xcd));
+  const dim3 place_of_block(unsigned(block % grid.x), unsigned(block / grid.x % grid.y),
+                            unsigned(block / grid.x / grid.y));
+  auto aligned = (reinterpret_cast<uintptr_t>(shared.data()) + 15) & ~uintptr_t(15);
+  for (unsigned i = 0; i < threads; ++i) {
+    Fiber& fiber = *fibers[i];
+    fiber.state = State::running;
+    fiber.place.thread = dim3(i % size.x, i / size.x % size.y, i / size.x / size.y);
+    fiber.place.block = place_of_block;
+    fiber.place.block_dim = size;
+    fiber.place.grid_dim = grid;
+    fiber.place.linear = i;
+    fiber.place.dynamic_shared = reinterpret_cast<void*>(aligned);
+  }
+  const time_t begin = time(nullptr);
+  do {
+    bool progress = true;
+    while (progress) {
+      progress = false;
+      for (unsigned i = 0; i < threads; ++i)
+        if (fibers[i]->state == State::running) resume(*fibers[i]), progress = true;
+      if (time(nullptr) - begin > seconds_without_end()) report_stuck();
+    }
+  } while (release_waiting());
+}
+
+// Nobody can run: lets those go on who have all they wait for. False when the block is finished.
+bool Worker::release_waiting() {
+  unsigned finished = 0, in_barrier = 0;
+  bool released = false;
+  for (unsigned i = 0; i < threads; ++i) {
+    finished += fibers[i]->state == State::finished;
+    in_barrier += fibers[i]->state == State::in_barrier;
+  }
+  if (finished == threads) return false;
+  if (in_barrier == threads) {
+    for (unsigned i = 0; i < threads; ++i) fibers[i]->state = State::running;
+    return true;
+  }
+  for (unsigned warp = 0; warp * 32 < threads; ++warp)
+    while (complete_meeting(warp)) released = true;
+  if (!released) report_stuck();
+  return true;
+}
+
+bool Worker::complete_meeting(unsigned warp) {
+  const unsigned first = warp * 32, last = std::min(threads, first + 32);
+  for (unsigned i = first; i < last; ++i) {
+    Fiber& fiber = *fibers[i];
+    if (fiber.state != State::in_meeting) continue;
+    if (!(fiber.mask >> (i - first) & 1)) fail("a thread calls a warp operation whose mask leaves it out");
+    // Lanes beyond the end of the block do not exist; full masks name them all the same.
+    const unsigned exist = last - first == 32 ? ~0u : (1u << (last - first)) - 1;
+    const unsigned wanted = fiber.mask & exist;
+    unsigned there = 0;
+    for (unsigned lane = 0; lane < last - first; ++lane) {
+      const Fiber& other = *fibers[first + lane];
+      there |= unsigned(other.waits_with(fiber)) << lane;
+    }
+    if ((there & wanted) != wanted) continue;
+    Lanes lanes{wanted, {}};
+    for (unsigned lane = 0; lane < last - first; ++lane) lanes.value[lane] = fibers[first + lane]->value;
+    for (unsigned lane = 0; lane < last - first; ++lane)
+      if (wanted >> lane & 1) {
+        fibers[first + lane]->lanes = lanes;
+        fibers[first + lane]->state = State::running;
+      }
+    return true;
+  }
+  return false;
+}
+
+void Worker::report_stuck() {
+  // In the order of Meeting.
+  static const char* const names[] = {"__syncwarp",      "__shfl_sync", "__shfl_up_sync",   "__shfl_down_sync",
+                                      "__shfl_xor_sync", "a vote",      "__match_any_sync", "__reduce_add_sync"};
+  const dim3 block = fibers[0]->place.block;
+  fprintf(stderr, "simt: kernel %s, block (%u, %u, %u): some threads wait for others that never come\n",
+          job->kernel, block.x, block.y, block.z);
+  for (unsigned i = 0, shown = 0; i < threads && shown < 64; ++shown) {
+    const Fiber& fiber = *fibers[i];
+    unsigned end = i + 1;
+    auto same = [&](const Fiber& other) {
+      return fiber.state == State::in_meeting ? other.waits_with(fiber) : other.state == fiber.state;
+    };
+    while (end < threads && same(*fibers[end])) ++end;
+    fprintf(stderr, "  threads %u..%u: ", i, end - 1);
+    switch (fiber.state) {
+      case State::running: fprintf(stderr, "run without end\n"); break;
+      case State::in_barrier: fprintf(stderr, "in __syncthreads\n"); break;
+      case State::in_meeting:
+        fprintf(stderr, "in %s with mask %08x\n", names[int(fiber.meeting)], fiber.mask);
+        break;
+      case State::finished: fprintf(stderr, "have returned\n"); break;
+    }
+    i = end;
+  }
+  abort();
+}
+
+// Guarded memory, by its first byte.
+std::mutex memory_mutex;
+struct Memory {
+  char* map;
+  size_t map_bytes, bytes;
+};
+std::map<char*, Memory>& memories() {
+  static std::map<char*, Memory> memories;
+  return memories;
+}
+
+// Launches by operation, and one kernel at a time: what one stream on a device gives.
+std::mutex launch_mutex;
+std::map<std::string, int64_t>& launches() {
+  static std::map<std::string, int64_t> launches;
+  return launches;
+}
+
+struct sigaction previous_action;
+
+// Says where a kernel touched memory that is not its own. Not async-signal-safe to the letter; the
+// program ends here anyway.
+void on_fault(int number, siginfo_t* info, void* context) {
+  if (!worker || !worker->current) {
+    sigaction(SIGSEGV, &previous_action, nullptr);
+    return;  // the instruction faults again, under whatever handler there was
+  }
+  const Place& p = worker->current->place;
+  char* address = static_cast<char*>(info->si_addr);
+  fprintf(stderr, "simt: kernel %s, block (%u, %u, %u), thread (%u, %u, %u): access to %p", worker->job->kernel,
+          p.block.x, p.block.y, p.block.z, p.thread.x, p.thread.y, p.thread.z, static_cast<void*>(address));
+  char* stack = worker->current->stack;
+  if (address >= stack - kPage && address < stack) fprintf(stderr, ", its stack has overflowed");
+  for (auto& [first, memory] : memories())
+    if (address >= memory.map && address < memory.map + memory.map_bytes)
+      fprintf(stderr, ", %td bytes from the begin of a buffer of %zu", address - first, memory.bytes);
+  fprintf(stderr, "\n");
+  (void)number, (void)context;
+  abort();
+}
+
+void watch_faults() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    struct sigaction action = {};
+    action.sa_sigaction = on_fault;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sigaction(SIGSEGV, &action, &previous_action);
+  });
+}
+
+// A stack for the fault handler: a fiber's own may be what has overflowed.
+struct FaultStack {
+  std::vector<char> memory = std::vector<char>(64 << 10);
+  stack_t previous = {};
+  FaultStack() {
+    stack_t stack = {};
+    stack.ss_sp = memory.data();
+    stack.ss_size = memory.size();
+    sigaltstack(&stack, &previous);
+  }
+  ~FaultStack() { sigaltstack(&previous, nullptr); }
+};
+
+}  // namespace
+
+const Place& place() { return worker->current->place; }
+
+void block_barrier() {
+  worker->current->state = State::in_barrier;
+  switch_to_scheduler();
+}
+
+const Lanes& meet(Meeting meeting, unsigned mask, uint64_t value) {
+  Fiber& self = *worker->current;
+  self.meeting = meeting;
+  self.mask = mask;
+  self.value = value;
+  self.state = State::in_meeting;
+  switch_to_scheduler();
+  return self.lanes;
+}
+
+void yield() { switch_to_scheduler(); }
+
+void fail(const char* what) {
+  if (worker && worker->current) {
+    const Place& p = worker->current->place;
+    fprintf(stderr, "simt: kernel %s, block (%u, %u, %u), thread (%u, %u, %u): %s\n", worker->job->kernel,
+            p.block.x, p.block.y, p.block.z, p.thread.x, p.thread.y, p.thread.z, what);
+  } else {
+    fprintf(stderr, "simt: kernel %s: %s\n", worker && worker->job ? worker->job->kernel : "?", what);
+  }
+  abort();
+}
+
+void launch(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, void (*entry)(void*), void* args) {
+  static std::vector<std::unique_ptr<Worker>> workers;
+  std::lock_guard lock(launch_mutex);
+  watch_faults();
+  ++launches()[kernel];
+  Job job{kernel, grid, block, shared_bytes, entry, args};
+  const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
+  const uint64_t cores = std::max(2u, std::thread::hardware_concurrency());
+  const unsigned count = unsigned(std::min(cores, blocks));
+  while (workers.size() < count) workers.push_back(std::make_unique<Worker>());
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < count; ++i)
+    threads.emplace_back([&job, i] {
+      FaultStack stack;
+      workers[i]->run(job);
+    });
+  for (auto& thread : threads) thread.join();
+}
+
+}  // namespace simt
+
+using namespace simt;
+
+extern "C" void* recis_simt_allocate(size_t bytes) {
+  // The end lies against the guard, as near as 16-byte alignment of the beginning allows.
+  const size_t body = (bytes + 15) & ~size_t(15), pages = (body + kPage - 1) / kPage * kPage;
+  void* map = map_guarded(pages);
+  if (!map) return nullptr;
+  char* begin = static_cast<char*>(map) + kPage;
+  memset(begin, kFill, pages);
+  char* memory = begin + pages - body;
+  std::lock_guard lock(memory_mutex);
+  memories()[memory] = {static_cast<char*>(map), pages + 2 * kPage, bytes};
+  return memory;
+}
+
+extern "C" void recis_simt_release(void* memory) {
+  if (!memory) return;
+  std::lock_guard lock(memory_mutex);
+  auto found = memories().find(static_cast<char*>(memory));
+  if (found == memories().end()) fail("release of memory that was not allocated");
+  auto [first, buffer] = *found;
+  auto is_fill = [](char byte) { return byte == kFill; };
+  char* last = first + buffer.bytes;
+  if (!std::all_of(buffer.map + kPage, first, is_fill) ||
+      !std::all_of(last, buffer.map + buffer.map_bytes - kPage, is_fill))
+    fail("a kernel has written beside a buffer");
+  munmap(buffer.map, buffer.map_bytes);
+  memories().erase(found);
+}
+
+extern "C" int64_t recis_simt_launches(const char* op) {
+  std::lock_guard lock(launch_mutex);
+  return launches()[op];
+}

@@ -1,0 +1,50 @@
+//! The raw C ABI of the kernels: launchers on raw pointers and streams.
+//!
+//! `cuda/include/recis.h` says what every function does and requires. [`crate::ops`] is the safe
+//! way to the same operations.
+//!
+//! There are two builds of the same kernels: `cuda`, where the crate was built with nvcc, and
+//! `simt`, with the feature of that name, which runs them on the CPU, for tests. Both have the
+//! same functions.
+
+#[cfg_attr(not(recis_cuda), expect(dead_code, reason = "the functions are those of the CUDA build"))]
+#[allow(missing_docs, non_camel_case_types, reason = "made by scripts/bindings from the documented header")]
+mod bindings;
+
+pub use bindings::{CUstream_st, RECIS_ABI_VERSION, recis_status, recis_stream_t};
+
+/// The kernels on a CUDA device. Pointers are device memory; launches are enqueued on the stream.
+#[cfg(recis_cuda)]
+pub mod cuda {
+    pub use super::bindings::*;
+}
+
+/// The kernels on the CPU, thread by thread, and what the tests need besides. Pointers are host
+/// memory; streams are ignored, and a launch has finished when the call returns.
+///
+/// A test bed for logic and hazards, not for speed. It ends the program with a message on standard
+/// error when a kernel does what would hang or corrupt a device; `cuda/simt/simt.hpp` lists what it
+/// catches and what it cannot.
+#[cfg(feature = "simt")]
+pub mod simt {
+    #![allow(missing_docs, reason = "documented in the header")]
+    use core::ffi::{c_char, c_int, c_void};
+
+    use super::recis_stream_t;
+
+    include!(concat!(env!("OUT_DIR"), "/simt.rs"));
+
+    unsafe extern "C" {
+        /// Memory for `bytes` bytes that ends against a page without access, as near as an aligned
+        /// beginning allows. Null if there is none. The contents are unspecified.
+        pub fn recis_simt_allocate(bytes: usize) -> *mut c_void;
+        /// Frees what [`recis_simt_allocate`] gave; null is fine. Ends the program if a kernel has
+        /// written beside it.
+        pub fn recis_simt_release(memory: *mut c_void);
+        /// How often kernels of an operation, such as `modulo.forward`, have been launched.
+        pub fn recis_simt_launches(op: *const c_char) -> i64;
+        /// Runs a kernel of `cuda/simt/planted.cu` by name and returns its result; −1 if there is
+        /// none of that name.
+        pub fn recis_simt_planted(name: *const c_char) -> c_int;
+    }
+}
