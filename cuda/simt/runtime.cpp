@@ -325,8 +325,10 @@ void fail(const char* what) {
     const Place& p = worker->current->place;
     fprintf(stderr, "simt: kernel %s, block (%u, %u, %u), thread (%u, %u, %u): %s\n", worker->job->kernel,
             p.block.x, p.block.y, p.block.z, p.thread.x, p.thread.y, p.thread.z, what);
+  } else if (worker) {
+    fprintf(stderr, "simt: kernel %s: %s\n", worker->job->kernel, what);
   } else {
-    fprintf(stderr, "simt: kernel %s: %s\n", worker && worker->job ? worker->job->kernel : "?", what);
+    fprintf(stderr, "simt: %s\n", what);
   }
   abort();
 }
