@@ -34,14 +34,17 @@ fn before_the_folder_is_renamed_the_old_checkpoint_counts() {
 
 #[test]
 fn after_the_folder_is_renamed_the_new_checkpoint_counts() {
-    let dir = tempfile::tempdir().unwrap();
-    save(dir.path(), &snapshot(1), 5, 4).unwrap();
-    let list = fs::read(dir.path().join("checkpoint")).unwrap();
-    save(dir.path(), &snapshot(2), 5, 4).unwrap();
-    fs::rename(dir.path().join("checkpoint"), dir.path().join("checkpoint.tmp")).unwrap();
-    fs::write(dir.path().join("checkpoint"), list).unwrap();
-    assert_eq!(load(latest(dir.path()).unwrap().unwrap()).unwrap(), snapshot(2));
-    assert_next_save_tidies(dir.path());
+    // The second list drops a checkpoint that is still there.
+    for new_list in ["ckpt_1\nckpt_2\n", "ckpt_2\n"] {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &snapshot(1), 5, 4).unwrap();
+        let list = fs::read(dir.path().join("checkpoint")).unwrap();
+        save(dir.path(), &snapshot(2), 5, 4).unwrap();
+        fs::write(dir.path().join("checkpoint.tmp"), new_list).unwrap();
+        fs::write(dir.path().join("checkpoint"), list).unwrap();
+        assert_eq!(load(latest(dir.path()).unwrap().unwrap()).unwrap(), snapshot(2));
+        assert_next_save_tidies(dir.path());
+    }
 }
 
 #[test]

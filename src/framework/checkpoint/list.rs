@@ -7,7 +7,8 @@
 //! 2. `checkpoint.tmp` becomes `checkpoint`.
 //!
 //! So between the two, and only there, `checkpoint.tmp` exists and no `ckpt_*.tmp` does: it is then
-//! the list. A `ckpt_N` that the new one replaces is `ckpt_N.old` meanwhile.
+//! the list. A `ckpt_N` that the new one replaces is `ckpt_N.old` meanwhile, and one that leaves the
+//! list is `ckpt_N.gone` until it is removed.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -67,7 +68,7 @@ pub(super) fn recover(dir: &Path) -> Result<()> {
     let new_list = dir.join(NEW_LIST);
     if new_list.exists() {
         if is_committed(dir)? {
-            rename(&new_list, &dir.join(LIST))?;
+            adopt_new_list(dir)?;
         } else {
             fs::remove_file(&new_list).map_err(|e| unwritable(&new_list, e))?;
         }
@@ -103,18 +104,24 @@ pub(super) fn commit(dir: &Path, step: u64, max_to_keep: usize) -> Result<PathBu
     rename(&unfinished(dir, step), &path)?;
     // On disk before the list that names it.
     sync_dir(dir)?;
-    rename(&dir.join(NEW_LIST), &dir.join(LIST))?;
+    adopt_new_list(dir)?;
     sync_dir(dir)?;
 
-    let gone = steps.into_iter().map(|step| (folder(dir, step), outdated(dir, step)));
-    for (from, to) in gone.filter(|(path, _)| path.exists()) {
-        // Under this name the next save removes what this one could not.
-        tidy(rename(&from, &to).and_then(|()| remove(&to)));
-    }
-    if old.exists() {
-        tidy(remove(&old));
-    }
+    let gone = steps.into_iter().map(|step| outdated(dir, step)).chain([old]);
+    gone.filter(|path| path.exists()).for_each(|path| tidy(remove(&path)));
     Ok(path)
+}
+
+/// Makes `checkpoint.tmp` the list. What it names no more is renamed before: whenever this is
+/// interrupted, the next save finds what is left to be removed.
+fn adopt_new_list(dir: &Path) -> Result<()> {
+    let (list, new_list) = (dir.join(LIST), dir.join(NEW_LIST));
+    let kept = read_list(&new_list)?.unwrap_or_default();
+    // A list that cannot be read names nothing; it is replaced.
+    let listed = read_list(&list).ok().flatten().unwrap_or_default();
+    let gone = listed.into_iter().filter(|step| !kept.contains(step) && folder(dir, *step).exists());
+    gone.for_each(|step| tidy(rename(&folder(dir, step), &outdated(dir, step))));
+    rename(&new_list, &list)
 }
 
 /// The folder of a checkpoint that is being written.
