@@ -207,7 +207,14 @@ bool Worker::complete_meeting(unsigned warp) {
   return false;
 }
 
+// Blocks on other OS threads may be at fault too: the first one reports, and ends the program.
+void begin_report() {
+  static std::atomic_flag begun;
+  while (begun.test_and_set()) pause();
+}
+
 void Worker::report_stuck() {
+  begin_report();
   // In the order of Meeting.
   static const char* const names[] = {"__syncwarp",      "__shfl_sync", "__shfl_up_sync",   "__shfl_down_sync",
                                       "__shfl_xor_sync", "a vote",      "__match_any_sync", "__reduce_add_sync"};
@@ -262,6 +269,7 @@ void on_fault(int number, siginfo_t* info, void* context) {
     sigaction(SIGSEGV, &previous_action, nullptr);
     return;  // the instruction faults again, under whatever handler there was
   }
+  begin_report();
   const Place& p = worker->current->place;
   char* address = static_cast<char*>(info->si_addr);
   fprintf(stderr, "simt: kernel %s, block (%u, %u, %u), thread (%u, %u, %u): access to %p", worker->job->kernel,
@@ -321,6 +329,7 @@ const Lanes& meet(Meeting meeting, unsigned mask, uint64_t value) {
 void yield() { switch_to_scheduler(); }
 
 void fail(const char* what) {
+  begin_report();
   if (worker && worker->current) {
     const Place& p = worker->current->place;
     fprintf(stderr, "simt: kernel %s, block (%u, %u, %u), thread (%u, %u, %u): %s\n", worker->job->kernel,
