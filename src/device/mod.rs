@@ -22,7 +22,7 @@ impl Device {
     /// The device of that name (`auto`, `cpu` or `cuda:N`), and why it is this one.
     pub fn choose(name: &str) -> Result<(Self, &'static str)> {
         match name {
-            "auto" => Ok((Self::Cpu, "this build has no CUDA kernels")),
+            "auto" => Ok((Self::Cpu, "the only device so far")),
             _ => Ok((name.parse()?, "asked for")),
         }
     }
@@ -45,7 +45,7 @@ impl FromStr for Device {
         match name {
             "cpu" => Ok(Self::Cpu),
             _ if name == "cuda" || name.starts_with("cuda:") => {
-                refuse("this build has no CUDA kernels; use cpu or auto")
+                refuse("the operations do not run on CUDA devices yet; use cpu or auto")
             }
             _ => refuse("unknown; one of auto, cpu, cuda:N"),
         }

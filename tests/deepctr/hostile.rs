@@ -168,7 +168,7 @@ fn options_that_make_no_sense() {
     );
     assert_eq!(
         Device::choose("cuda:0").unwrap_err().to_string(),
-        "device cuda:0: this build has no CUDA kernels; use cpu or auto"
+        "device cuda:0: the operations do not run on CUDA devices yet; use cpu or auto"
     );
 }
 
