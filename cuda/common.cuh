@@ -97,6 +97,58 @@ inline unsigned blocks_for(int64_t count, int64_t limit = 132 * 16) {
 __device__ __forceinline__ int64_t grid_thread() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ int64_t grid_threads() { return int64_t(gridDim.x) * blockDim.x; }
 
+// Where a segment's elements are, kept within 0..capacity whatever the offsets hold.
+struct Segment {
+  int64_t begin, end;
+};
+__device__ __forceinline__ Segment segment_of(const int32_t* offsets, int64_t row, int64_t capacity) {
+  const int64_t first = offsets[row], last = offsets[row + 1];
+  const int64_t begin = first < 0 ? 0 : first > capacity ? capacity : first;
+  return {begin, last < begin ? begin : last > capacity ? capacity : last};
+}
+
+// How many of `capacity` elements there are: all if `count` is null.
+__device__ __forceinline__ int64_t bounded(const uint32_t* count, int64_t capacity) {
+  return count && *count < capacity ? int64_t(*count) : capacity;
+}
+
+// Which range of ascending `offsets` [ranges + 1] a place lies in: the last one that begins at or
+// before it and is not empty.
+__device__ __forceinline__ uint32_t range_of(const uint32_t* offsets, int64_t ranges, uint32_t place) {
+  int64_t low = 0, high = ranges;  // offsets[low] <= place < offsets[high]
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    (offsets[middle] <= place ? low : high) = middle;
+  }
+  return uint32_t(low);
+}
+
+// Cuts a workspace into arrays aligned to 16 bytes. Without memory it only adds up what they need.
+class Workspace {
+ public:
+  explicit Workspace(void* memory = nullptr) : memory_(static_cast<char*>(memory)) {}
+
+  template <class T>
+  T* take(int64_t count) {
+    T* array = memory_ ? reinterpret_cast<T*>(memory_ + bytes_) : nullptr;
+    bytes_ += (size_t(count) * sizeof(T) + 15) / 16 * 16;
+    return array;
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  char* memory_;
+  size_t bytes_ = 0;
+};
+
+// RECIS_OK if a workspace is there, aligned, and large enough.
+inline int require_workspace(const void* workspace, size_t bytes, size_t needed, const char* op,
+                             location where = location::current()) {
+  if (needed == 0) return RECIS_OK;
+  if (bytes < needed) return fail(RECIS_WORKSPACE_TOO_SMALL, op, "workspace", "is too small", where);
+  return require_array(workspace, 1, op, "workspace", where);
+}
+
 // 16 bytes of T, moved by one instruction.
 template <class T>
 struct alignas(16) Pack {

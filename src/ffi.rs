@@ -11,7 +11,12 @@
 #[allow(missing_docs, non_camel_case_types, reason = "made by scripts/bindings from the documented header")]
 mod bindings;
 
-pub use bindings::{CUstream_st, RECIS_ABI_VERSION, recis_status, recis_stream_t};
+pub use bindings::{
+    CUstream_st, RECIS_ABI_VERSION, RECIS_NO_ROW, recis_denominator, recis_dense_columns, recis_distribution,
+    recis_gradients, recis_hash_table, recis_hash_table_counter, recis_ids_column, recis_initializer,
+    recis_linear_size, recis_lookup, recis_occurrences, recis_owner, recis_ragged, recis_rows, recis_side,
+    recis_status, recis_stream_t, recis_tile,
+};
 
 /// The kernels on a CUDA device. Pointers are device memory; launches are enqueued on the stream.
 #[cfg(recis_cuda)]
@@ -30,7 +35,7 @@ pub mod simt {
     #![allow(missing_docs, reason = "documented in the header")]
     use core::ffi::{c_char, c_int, c_void};
 
-    use super::recis_stream_t;
+    use super::bindings::*;
 
     include!(concat!(env!("OUT_DIR"), "/simt.rs"));
 

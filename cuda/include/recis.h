@@ -13,7 +13,13 @@
  * - Inputs and outputs must not overlap unless a function says that they may.
  * - Results are deterministic: the same inputs on the same device give the same bits.
  * - Ragged columns are (values, offsets, rows, capacity): row i is values[offsets[i]..offsets[i+1]],
- *   offsets[0] is 0. How many values there are is read on the device; capacity bounds it.
+ *   offsets[0] is 0. How many values there are is offsets[rows], read on the device; capacity bounds
+ *   it. A `count` that is a pointer is one number in device memory, likewise bounded by a capacity;
+ *   null means all of the capacity. Elements behind are neither read nor written.
+ * - Kernels never leave the arrays, whatever their contents: offsets are clamped to 0 and capacity,
+ *   and indices that are out of bounds are passed over. What they give then is unspecified.
+ * - A workspace is scratch memory: recis_<op>_workspace_size says how many bytes; its contents before
+ *   and after are unspecified. It must not be in use by another call at the same time.
  */
 #ifndef RECIS_H
 #define RECIS_H
@@ -37,6 +43,9 @@ typedef enum recis_status {
   RECIS_CUDA_ERROR = 3,
   RECIS_OUT_OF_MEMORY = 4
 } recis_status;
+
+/* The row of an id that is not in a table. */
+#define RECIS_NO_ROW 0xffffffffu
 
 /* The RECIS_ABI_VERSION that the library was built with. */
 int recis_abi_version(void);
@@ -93,6 +102,360 @@ int recis_string_hash_murmur(const int8_t *bytes, const int32_t *offsets, int64_
 int recis_adamw_step(float *parameter, float *exp_avg, float *exp_avg_sq, const float *gradient, int64_t count,
                      float decay, float step_size, float rest1, float beta2, float rest2, float correction,
                      float eps, recis_stream_t stream);
+
+/* values[i, j] = value for i < count: `values` is [capacity, width]. */
+int recis_fill_forward(float *values, int64_t width, int64_t capacity, const uint32_t *count, float value,
+                       recis_stream_t stream);
+
+/* out[i] = ((ids[i] * multiplier % prime + prime) % prime) % buckets, in int64_t: the product wraps
+ * around, % is C's. One of the hashes of RecIS's IDMultiHash. `prime` and `buckets` are at least 1.
+ * `out` may be `ids`. */
+int recis_multi_hash_forward(const int64_t *ids, int64_t count, int64_t multiplier, int64_t prime, int64_t buckets,
+                             int64_t *out, recis_stream_t stream);
+
+/* A ragged column of ids; `weights` may be null: all 1. */
+typedef struct recis_ragged {
+  const int64_t *values; /* [capacity] */
+  const int32_t *offsets; /* [rows + 1] */
+  const float *weights; /* [capacity] or null */
+  int64_t rows;
+  int64_t capacity;
+} recis_ragged;
+
+/* The product of two columns, row by row, as many rows as the shorter has. The id of a pair is
+ * MurmurHash64A of both ids' 16 bytes, seed 0. Within a row either side's ids count once, with the
+ * weight of their first occurrence, in ascending order; x is the outer loop. A pair's weight is the
+ * product of both weights.
+ *
+ * `offsets` is [rows + 1]. pairs[0] is how many pairs there are: those beyond `capacity` (of `values`
+ * and `weights`) are not written, and offsets end there. */
+int recis_feature_cross_workspace_size(int64_t rows, int64_t x_capacity, int64_t y_capacity, size_t *bytes);
+int recis_feature_cross_forward(const recis_ragged *x, const recis_ragged *y, int64_t *values, int32_t *offsets,
+                                float *weights, int64_t capacity, int64_t *pairs, void *workspace,
+                                size_t workspace_bytes, recis_stream_t stream);
+
+typedef enum recis_side {
+  RECIS_LEFT = 0, /* cut on the left: the last values are kept */
+  RECIS_RIGHT = 1 /* cut on the right: the first values are kept */
+} recis_side;
+
+/* Cuts every row to at most `keep` values. `out_capacity` is at least min(capacity, rows * keep).
+ * `out_weights` is null exactly if the column has no weights. */
+int recis_truncate_workspace_size(int64_t rows, size_t *bytes);
+int recis_truncate_forward(const recis_ragged *column, int64_t keep, recis_side side, int64_t *out_values,
+                           int32_t *out_offsets, float *out_weights, int64_t out_capacity, void *workspace,
+                           size_t workspace_bytes, recis_stream_t stream);
+
+/* Cuts rows of lists: every row comes out with exactly `keep` lists, empty ones appended where it has
+ * fewer. `lists` holds the lists (rows: how many at most); row i has the lists
+ * row_offsets[i]..row_offsets[i+1] of it. Row i of the result has the lists i * keep..(i + 1) * keep;
+ * `out_offsets` is [rows * keep + 1], `out_capacity` at least lists->capacity. */
+int recis_truncate_lists_workspace_size(int64_t rows, int64_t keep, size_t *bytes);
+int recis_truncate_lists(const recis_ragged *lists, const int32_t *row_offsets, int64_t rows, int64_t keep,
+                         recis_side side, int64_t *out_values, int32_t *out_offsets, float *out_weights,
+                         int64_t out_capacity, void *workspace, size_t workspace_bytes, recis_stream_t stream);
+
+/* The ids of one feature. Its positions are first..first + capacity of all positions. */
+typedef struct recis_ids_column {
+  const int64_t *ids; /* [capacity] */
+  const int32_t *offsets; /* [rows + 1]: offsets[rows] ids are there; or null: all of the capacity */
+  int64_t rows;
+  int64_t capacity;
+  int64_t first;
+  uint32_t table; /* the logical table that they are looked up in */
+} recis_ids_column;
+
+/* The distinct ids of several columns, which positions of theirs hold each, and which of them each
+ * position holds.
+ *
+ *   ids            [total] distinct ids, table after table; within a table by the low 16 bits, then
+ *                  by the upper 48, unsigned: RecIS's order
+ *   table_offsets  [tables + 1] the ids of table t are table_offsets[t]..table_offsets[t+1];
+ *                  table_offsets[tables] is how many there are
+ *   inverse        [total] for each position that holds an id, its place in `ids`
+ *   positions      [total] the positions that hold an id, by the place of the id, then ascending
+ *   starts         [total + 1] those of the id at place u are positions[starts[u]..starts[u+1]]
+ *
+ * `total` is at least first + capacity of every column and below 2^31; columns do not overlap.
+ * `tables` is at least 1 and at most 4096; every column's table is below it. */
+int recis_partition_ids_workspace_size(int64_t total, int64_t tables, size_t *bytes);
+int recis_partition_ids_forward(const recis_ids_column *columns, int64_t column_count, int64_t tables,
+                                int64_t total, int64_t *ids, uint32_t *table_offsets, uint32_t *inverse,
+                                uint32_t *positions, uint32_t *starts, void *workspace, size_t workspace_bytes,
+                                recis_stream_t stream);
+
+typedef enum recis_owner {
+  RECIS_OWNER_SLICES = 0, /* RecIS's: the low 16 bits in `world_size` slices, the first ones longer */
+  RECIS_OWNER_BALANCED = 1 /* the upper half of murmur(id's 8 bytes), times world_size, over 2^32 */
+} recis_owner;
+
+/* owners[i] = the rank that owns ids[i], and counts[r] = how many of them rank r owns; `counts` is
+ * [world_size], `world_size` between 1 and 65536. */
+int recis_partition_ids_owner(const int64_t *ids, int64_t capacity, const uint32_t *count, int32_t world_size,
+                              recis_owner owner, uint32_t *owners, uint32_t *counts, recis_stream_t stream);
+
+/* A hash table from keys to rows. A key is a logical table (below 4096) and an id of any 64 bits. Rows
+ * are numbered from 0; those of erased ids are given out again. Which row an id gets is unspecified,
+ * and may differ from run to run.
+ *
+ * One call on a table at a time, in the order of one stream. Ids come grouped by logical table as
+ * recis_partition_ids_forward gives them: table_offsets [tables + 1] in device memory, the last one
+ * bounded by `capacity`; entries of `rows` behind it become RECIS_NO_ROW. The same id may come more
+ * than once. */
+typedef struct recis_hash_table recis_hash_table;
+
+/* What a table counts, in this order. */
+typedef enum recis_hash_table_counter {
+  RECIS_TABLE_SIZE = 0, /* ids */
+  RECIS_TABLE_USED = 1, /* slots that are not free: ids, and erased ones since the last reserve */
+  RECIS_TABLE_ROW_BOUND = 2, /* rows are below this */
+  RECIS_TABLE_FAILED = 3, /* ids that were not placed because reserve was not called in time: 0 unless a
+                             caller is at fault */
+  RECIS_TABLE_COUNTERS = 4
+} recis_hash_table_counter;
+
+/* A table with room for `ids` ids. */
+int recis_hash_table_create(int64_t ids, recis_hash_table **table, recis_stream_t stream);
+/* Waits for the table's work, and frees it; null is fine. */
+int recis_hash_table_destroy(recis_hash_table *table);
+/* Makes room for `ids` ids in all (not more, but all): moves the table to larger storage if it has to,
+ * and forgets erased ids. Allocates on the stream, and does not wait. */
+int recis_hash_table_reserve(recis_hash_table *table, int64_t ids, recis_stream_t stream);
+/* How many ids there is room for. */
+int64_t recis_hash_table_capacity(const recis_hash_table *table);
+/* Enqueues a copy of the RECIS_TABLE_COUNTERS counters to `counters`: device memory or pinned host
+ * memory. */
+int recis_hash_table_counters(const recis_hash_table *table, int64_t *counters, recis_stream_t stream);
+/* rows[i] = the row of ids[i], or RECIS_NO_ROW. */
+int recis_hash_table_find(const recis_hash_table *table, const int64_t *ids, const uint32_t *table_offsets,
+                          int64_t tables, int64_t capacity, uint32_t *rows, recis_stream_t stream);
+/* As find, but an id that is not there gets a row. new_ids[0..new_count[0]] are the places in `ids` of
+ * those that did, in unspecified order, one for each id; `new_ids` is [capacity]. An id for which
+ * there is no room gets RECIS_NO_ROW and is counted as failed. */
+int recis_hash_table_find_or_insert(recis_hash_table *table, const int64_t *ids, const uint32_t *table_offsets,
+                                    int64_t tables, int64_t capacity, uint32_t *rows, uint32_t *new_ids,
+                                    uint32_t *new_count, recis_stream_t stream);
+/* Removes ids; those that are not there are passed over. */
+int recis_hash_table_erase(recis_hash_table *table, const int64_t *ids, const uint32_t *table_offsets,
+                           int64_t tables, int64_t capacity, recis_stream_t stream);
+/* counts[t] = the number of ids of logical table t; `counts` is [tables]. */
+int recis_hash_table_size(const recis_hash_table *table, int64_t tables, int64_t *counts, recis_stream_t stream);
+/* The ids of a logical table and their rows, in unspecified order, and how many; those beyond
+ * `capacity` are not written. */
+int recis_hash_table_export(const recis_hash_table *table, uint32_t logical_table, int64_t capacity, int64_t *ids,
+                            uint32_t *rows, int64_t *count, recis_stream_t stream);
+
+/* The storage of rows: row r is the `stride` floats from storage[r * stride], its slots side by side,
+ * each `dim` wide: [embedding | exp_avg | exp_avg_sq]. Rows at or above `bound` are passed over, and
+ * with them RECIS_NO_ROW. `storage` is aligned to 16 bytes. */
+typedef struct recis_rows {
+  float *storage;
+  int64_t bound;
+  int64_t dim;
+  int64_t stride; /* a multiple of dim */
+} recis_rows;
+
+/* Copies a slot of each row to `out` [capacity, dim]; zeros for rows that are passed over. */
+int recis_rows_gather(const recis_rows *storage, int64_t slot, const uint32_t *rows, int64_t capacity,
+                      const uint32_t *count, float *out, recis_stream_t stream);
+/* Writes `values` [capacity, dim] to a slot of each row. Rows must differ. */
+int recis_rows_scatter(const recis_rows *storage, int64_t slot, const uint32_t *rows, int64_t capacity,
+                       const uint32_t *count, const float *values, recis_stream_t stream);
+
+typedef enum recis_distribution {
+  RECIS_CONSTANT = 0, /* a */
+  RECIS_UNIFORM = 1, /* a + (b - a) q */
+  RECIS_NORMAL = 2, /* a + b probit(q): a is the mean, b the standard deviation */
+  RECIS_TRUNC_NORMAL = 3 /* clamp(a + b probit(lower_q + q (upper_q - lower_q)), lower, upper) */
+} recis_distribution;
+
+/* A distribution of initial values, by its quantile function; q is uniform in (0, 1). */
+typedef struct recis_initializer {
+  recis_distribution distribution;
+  double a, b;
+  double lower_q, upper_q; /* the distribution function of the normal distribution at the bounds */
+  double lower, upper;
+} recis_initializer;
+
+/* Gives rows their initial values, and zeros in the other slots: element c of row rows[i] is the
+ * quantile at (word + 1/2) / 2^32, word being word c % 4 of the Philox4x32-10 block at counter
+ * (ids[i], c / 4) under keys[t], in f64 without fused multiply-add, then rounded: the same bits on
+ * every device. t is the logical table of place i by `table_offsets` [tables + 1]. Works on the places
+ * i = places[j] for j < count; `places` is [capacity], `ids` and `rows` are [table_offsets[tables]]
+ * and at most [id_capacity]. */
+int recis_rows_initialize(const recis_rows *storage, const recis_initializer *initializer, const uint64_t *keys,
+                          const int64_t *ids, const uint32_t *rows, int64_t id_capacity,
+                          const uint32_t *table_offsets, int64_t tables, const uint32_t *places,
+                          int64_t capacity, const uint32_t *count, recis_stream_t stream);
+
+/* A step of Adam on the rows of a step, which must differ (SparseAdamWTF, SparseAdamW, SparseAdam):
+ *
+ *   e *= decay;  m = m beta1 + g (1 - beta1);  v = v beta2 + (1 - beta2) g^2;  e += alpha m / (sqrt(v) + eps)
+ *
+ * for e, m, v in the slots 0, 1, 2 of each row and g in `gradients` [capacity, dim]. The stride is
+ * 3 dim. alpha = -lr / (1 - beta1^t) sqrt(1 - beta2^t). */
+int recis_sparse_adamw_step(const recis_rows *storage, const uint32_t *rows, int64_t capacity, const uint32_t *count,
+                            const float *gradients, float alpha, float decay, float beta1, float beta2, float eps,
+                            recis_stream_t stream);
+
+/* Rows that differ and their gradients. */
+typedef struct recis_gradients {
+  const uint32_t *rows; /* [capacity] */
+  const float *values; /* [capacity, dim] */
+  const uint32_t *count; /* device memory; null: capacity */
+  int64_t capacity;
+} recis_gradients;
+
+/* The rows of several lists, ascending, and for each the sum of its gradients (in the order of the
+ * lists) divided by `steps`. RECIS_NO_ROW is passed over. `rows`, `values` and `count` take the
+ * result; `rows` is [total], the sum of the lists' capacities, below 2^31. At most 64 lists. */
+int recis_merge_gradients_workspace_size(int64_t total, size_t *bytes);
+int recis_merge_gradients_forward(const recis_gradients *lists, int64_t list_count, int64_t dim, float steps,
+                                  uint32_t *rows, float *values, uint32_t *count, void *workspace,
+                                  size_t workspace_bytes, recis_stream_t stream);
+
+/* One feature's ids after their lookup, in segments: segment s holds the ids at the positions
+ * first_id + offsets[s]..first_id + offsets[s+1], and the id at position p has the embedding
+ * inverse[p]. */
+typedef struct recis_lookup {
+  const float *embeddings; /* [unique, dim] */
+  const uint32_t *inverse; /* [first_id + capacity] at least */
+  const int32_t *offsets; /* [segments + 1] */
+  int64_t unique; /* places in `inverse` at or above this are passed over */
+  int64_t dim;
+  int64_t first_id;
+  int64_t capacity; /* ids of the feature, at most */
+  int64_t segments;
+} recis_lookup;
+
+/* What recis_partition_ids_forward says of the positions of each distinct id; backward sums over them
+ * in their order, so that results are deterministic. */
+typedef struct recis_occurrences {
+  const uint32_t *positions; /* [total] */
+  const uint32_t *starts; /* [total + 1] */
+  const uint32_t *table_offsets; /* [tables + 1] */
+  int64_t total;
+  uint32_t table; /* the feature's logical table: only its ids are looked at */
+} recis_occurrences;
+
+/* What a segment's weighted sum of embeddings is divided by. */
+typedef enum recis_denominator {
+  RECIS_ONE = 0, /* nothing: the sum */
+  RECIS_WEIGHTS = 1, /* the sum of the segment's weights */
+  RECIS_COUNT = 2 /* the number of the segment's ids */
+} recis_denominator;
+
+/* Writes the weighted sum of each segment's embeddings over its denominator, 0 for an empty segment,
+ * to out[s * out_stride + first_column + j]. `weights` [capacity], one an id of the feature; null: all
+ * 1. `out` is [segments, out_stride]. */
+int recis_combine_forward(const recis_lookup *lookup, const float *weights, recis_denominator denominator,
+                          float *out, int64_t first_column, int64_t out_stride, recis_stream_t stream);
+/* Adds the gradient of the embeddings, summed over the ids that share one, to `d_embeddings`
+ * [unique, dim]; `d_out` is laid out as in forward. */
+int recis_combine_backward_workspace_size(const recis_lookup *lookup, const recis_occurrences *occurrences,
+                                          size_t *bytes);
+int recis_combine_backward(const recis_lookup *lookup, const recis_occurrences *occurrences, const float *weights,
+                           recis_denominator denominator, const float *d_out, int64_t first_column,
+                           int64_t out_stride, float *d_embeddings, void *workspace, size_t workspace_bytes,
+                           recis_stream_t stream);
+
+/* Writes the first `tile_len` embeddings of each segment side by side, zeros where it is shorter, to
+ * the tile_len * dim columns of `out` from first_column. */
+int recis_combine_tile_forward(const recis_lookup *lookup, int64_t tile_len, float *out, int64_t first_column,
+                               int64_t out_stride, recis_stream_t stream);
+/* Adds the gradient of the embeddings, as recis_combine_backward. */
+int recis_combine_tile_backward_workspace_size(const recis_lookup *lookup, const recis_occurrences *occurrences,
+                                               size_t *bytes);
+int recis_combine_tile_backward(const recis_lookup *lookup, const recis_occurrences *occurrences, int64_t tile_len,
+                                const float *d_out, int64_t first_column, int64_t out_stride, float *d_embeddings,
+                                void *workspace, size_t workspace_bytes, recis_stream_t stream);
+
+/* A fully connected layer. */
+typedef struct recis_linear_size {
+  int64_t rows, inputs, outputs; /* inputs and outputs at least 1 */
+} recis_linear_size;
+
+/* y = x W^T + b: x [rows, inputs], weight [outputs, inputs], bias [outputs], y [rows, outputs]. One
+ * workspace size serves the three passes. */
+int recis_linear_workspace_size(const recis_linear_size *size, size_t *bytes);
+int recis_linear_forward(const float *x, const float *weight, const float *bias, float *y,
+                         const recis_linear_size *size, void *workspace, size_t workspace_bytes,
+                         recis_stream_t stream);
+/* d_weight = d_y^T x and d_bias = the sum of d_y over the rows; added to what is there if
+ * `accumulate`. */
+int recis_linear_backward_weight(const float *x, const float *d_y, float *d_weight, float *d_bias,
+                                 const recis_linear_size *size, int accumulate, void *workspace,
+                                 size_t workspace_bytes, recis_stream_t stream);
+/* d_x = d_y W. */
+int recis_linear_backward_input(const float *d_y, const float *weight, float *d_x, const recis_linear_size *size,
+                                void *workspace, size_t workspace_bytes, recis_stream_t stream);
+
+/* Columns of a layer's input that are materialised. */
+typedef struct recis_dense_columns {
+  const float *x; /* [rows, width] */
+  int64_t width;
+  int64_t first_column;
+} recis_dense_columns;
+
+/* Columns of a layer's input that are gathered: position k of a row takes the columns from
+ * first_column + k * dim; ids beyond tile_len are dropped, missing ones count as zeros. A segment is a
+ * row. */
+typedef struct recis_tile {
+  recis_lookup lookup;
+  int64_t tile_len;
+  int64_t first_column;
+} recis_tile;
+
+/* recis_linear_forward on the concatenation of `dense` and `tiles` (at most 16 each), which is never
+ * written. Their columns do not overlap; columns that none covers count as zero. The workspace size
+ * serves all passes of the layer. */
+int recis_linear_tile_workspace_size(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
+                                     int64_t tile_count, const recis_occurrences *occurrences,
+                                     const recis_linear_size *size, size_t *bytes);
+int recis_linear_tile_forward(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
+                              int64_t tile_count, const float *weight, const float *bias, float *y,
+                              const recis_linear_size *size, void *workspace, size_t workspace_bytes,
+                              recis_stream_t stream);
+/* As recis_linear_backward_weight; columns that no input covers are left as they are. */
+int recis_linear_tile_backward_weight(const recis_dense_columns *dense, int64_t dense_count,
+                                      const recis_tile *tiles, int64_t tile_count, const float *d_y,
+                                      float *d_weight, float *d_bias, const recis_linear_size *size,
+                                      int accumulate, void *workspace, size_t workspace_bytes,
+                                      recis_stream_t stream);
+/* The gradient of materialised columns: d_x [rows, width] = d_y W[:, first_column..first_column + width]. */
+int recis_linear_tile_backward_dense(const float *d_y, const float *weight, float *d_x, int64_t width,
+                                     int64_t first_column, const recis_linear_size *size, void *workspace,
+                                     size_t workspace_bytes, recis_stream_t stream);
+/* Adds the gradient of a tile's embeddings, summed over the ids that share one, to `d_embeddings`
+ * [unique, dim]. */
+int recis_linear_tile_backward_tile(const recis_tile *tile, const recis_occurrences *occurrences, const float *d_y,
+                                    const float *weight, float *d_embeddings, const recis_linear_size *size,
+                                    void *workspace, size_t workspace_bytes, recis_stream_t stream);
+
+/* Binary cross-entropy of probabilities, averaged over `count` rows (at least 1), torch's BCELoss:
+ *
+ *   loss[0]         = -1/count sum (y max(ln p, -100) + (1 - y) max(ln(1 - p), -100)), summed in f64
+ *   d_prediction[i] = (p - y) / max(p (1 - p), 1e-12) / count; may be null
+ *
+ * `unfit`: see recis_copy_column; here for predictions outside [0, 1] or NaN. */
+int recis_bce_forward(const float *prediction, const float *label, int64_t count, float *loss, float *d_prediction,
+                      uint64_t *unfit, recis_stream_t stream);
+
+/* Adds a batch to counts at ascending thresholds: a prediction is positive if it is strictly above a
+ * threshold, a label if it is not 0. `counts` is [4, threshold_count]: true positives, false
+ * positives, true negatives, false negatives. At most 4096 thresholds. */
+int recis_auroc_update(const float *prediction, const float *label, int64_t count, const float *thresholds,
+                       int64_t threshold_count, int64_t *counts, recis_stream_t stream);
+
+/* Copies a dense column [rows, width], rounded to f32, to out[r * out_stride + first_column + j].
+ * `unfit[0]` becomes the least (row << 32 | bits of the f32 value) over the values that are NaN or
+ * infinite, if that is below what it holds: begin with UINT64_MAX, and read it when it suits. */
+int recis_copy_column_f32(const float *values, int64_t rows, int64_t width, float *out, int64_t first_column,
+                          int64_t out_stride, uint64_t *unfit, recis_stream_t stream);
+int recis_copy_column_f64(const double *values, int64_t rows, int64_t width, float *out, int64_t first_column,
+                          int64_t out_stride, uint64_t *unfit, recis_stream_t stream);
+int recis_copy_column_i64(const int64_t *values, int64_t rows, int64_t width, float *out, int64_t first_column,
+                          int64_t out_stride, uint64_t *unfit, recis_stream_t stream);
 
 #ifdef __cplusplus
 }

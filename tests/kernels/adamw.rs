@@ -27,7 +27,7 @@ fn launch(p: *mut f32, m: *mut f32, v: *mut f32, g: *const f32, count: i64, opti
 }
 
 #[test]
-pub fn step() {
+fn step() {
     for len in SIZES {
         let arrays = [tame_floats(1, len), vec![0.0; len], vec![0.0; len]];
         let [p, m, v] = arrays.each_ref().map(|values| Guarded::new(values));
@@ -64,4 +64,9 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     for array in arrays {
         assert_eq!(array.to_vec(), [1.0, 2.0]);
     }
+}
+
+/// Executes every launcher of the operation.
+pub fn launch_all() {
+    step();
 }

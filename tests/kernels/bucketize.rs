@@ -4,7 +4,7 @@ use recis::ops::cpu;
 use crate::common::*;
 
 #[test]
-pub fn forward() {
+fn forward() {
     for len in SIZES {
         for boundaries in [0usize, 1, 2, 63] {
             let mut boundaries = tame_floats(9, boundaries);
@@ -44,4 +44,9 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     forward(values.misaligned(), 1, b, 2, o, "bucketize.forward: values is not aligned to 16 bytes");
     forward(v, 1, b, 2, null_mut(), "bucketize.forward: out is null");
     assert_eq!(out.to_vec(), [7]);
+}
+
+/// Executes every launcher of the operation.
+pub fn launch_all() {
+    forward();
 }

@@ -3,11 +3,27 @@
 
 mod abi;
 mod adamw;
+mod auroc;
+mod bce;
 mod bucketize;
+mod combine;
+mod combine_tile;
 mod common;
+mod copy_column;
 mod encode_ids;
+mod feature_cross;
+mod fill;
+mod hash_table;
+mod linear;
+mod linear_tile;
+mod merge_gradients;
 mod modulo;
+mod multi_hash;
+mod partition_ids;
 mod relu;
+mod rows;
 mod scale;
 mod sigmoid;
+mod sparse_adamw;
 mod string_hash;
+mod truncate;

@@ -4,7 +4,7 @@ use recis::ops::cpu;
 use crate::common::*;
 
 #[test]
-pub fn forward() {
+fn forward() {
     for len in SIZES {
         for modulus in [1, 10_007, u64::MAX] {
             let values = ids(len);
@@ -39,4 +39,9 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     assert_eq!((values.to_vec(), out.to_vec()), (vec![5, 6], vec![7, 8]));
     // Nothing from nowhere is fine.
     ok(unsafe { recis_modulo_forward(null, 0, 3, null, STREAM) });
+}
+
+/// Executes every launcher of the operation.
+pub fn launch_all() {
+    forward();
 }

@@ -4,7 +4,7 @@ use recis::ops::cpu;
 use crate::common::*;
 
 #[test]
-pub fn forward() {
+fn forward() {
     for len in SIZES {
         let x = floats(1, len);
         let mut expected = vec![0.0; len];
@@ -16,7 +16,7 @@ pub fn forward() {
 }
 
 #[test]
-pub fn backward() {
+fn backward() {
     for len in SIZES {
         let (y, d_y) = (floats(2, len), tame_floats(3, len));
         let mut expected = vec![0.0; len];
@@ -46,4 +46,10 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     backward(off, b, 1, out, "relu.backward: the first input is not aligned to 16 bytes");
     backward(a, b, 1, null, "relu.backward: the output is null");
     assert_eq!(arrays.each_ref().map(Guarded::to_vec), [1.0, 2.0, 3.0].map(|value| vec![value, 0.0]));
+}
+
+/// Executes every launcher of the operation.
+pub fn launch_all() {
+    forward();
+    backward();
 }

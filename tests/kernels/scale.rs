@@ -4,7 +4,7 @@ use recis::ops::cpu;
 use crate::common::*;
 
 #[test]
-pub fn forward() {
+fn forward() {
     for len in SIZES {
         let mut expected = floats(1, len);
         let values = Guarded::new(&expected);
@@ -24,4 +24,9 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     forward(values.ptr(), -2, "scale.forward: the input has a negative size");
     forward(values.misaligned(), 1, "scale.forward: the input is not aligned to 16 bytes");
     assert_eq!(values.to_vec(), [1.0, 2.0]);
+}
+
+/// Executes every launcher of the operation.
+pub fn launch_all() {
+    forward();
 }

@@ -4,7 +4,7 @@ use recis::ops::cpu;
 use crate::common::*;
 
 #[test]
-pub fn forward() {
+fn forward() {
     for len in SIZES {
         let x = floats(1, len);
         let mut expected = vec![0.0; len];
@@ -16,7 +16,7 @@ pub fn forward() {
 }
 
 #[test]
-pub fn backward() {
+fn backward() {
     for len in SIZES {
         let (y, d_y) =
             ((tame_floats(2, len).iter().map(|x| (x + 4.0) / 8.0).collect::<Vec<_>>()), tame_floats(3, len));
@@ -47,4 +47,10 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     backward(off, b, 1, out, "sigmoid.backward: the first input is not aligned to 16 bytes");
     backward(a, b, 1, null, "sigmoid.backward: the output is null");
     assert_eq!(arrays.each_ref().map(Guarded::to_vec), [1.0, 2.0, 3.0].map(|value| vec![value, 0.0]));
+}
+
+/// Executes every launcher of the operation.
+pub fn launch_all() {
+    forward();
+    backward();
 }

@@ -37,12 +37,12 @@ fn all_lengths(launcher: Launcher, hash: fn(&[u8]) -> u64) {
 }
 
 #[test]
-pub fn farm() {
+fn farm() {
     all_lengths(recis_string_hash_farm, cpu::string_hash::farm);
 }
 
 #[test]
-pub fn murmur() {
+fn murmur() {
     all_lengths(recis_string_hash_murmur, cpu::string_hash::murmur);
 }
 
@@ -67,4 +67,10 @@ fn bad_arguments_are_refused_and_touch_nothing() {
         hash(b, offsets.ptr(), 1, out.misaligned(), "out is not aligned to 16 bytes");
     }
     assert_eq!(out.to_vec(), [7]);
+}
+
+/// Executes every launcher of the operation.
+pub fn launch_all() {
+    farm();
+    murmur();
 }

@@ -1,0 +1,2 @@
+/// Executes every launcher of the operation.
+pub fn launch_all() {}
