@@ -33,6 +33,9 @@ pub enum Error {
         /// Why it cannot be used, and what can.
         what: String,
     },
+    /// CUDA has failed.
+    #[error("cuda: {0}")]
+    Cuda(String),
     /// A model whose declaration contradicts itself.
     #[error("model: {0}")]
     Model(String),

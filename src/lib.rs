@@ -8,14 +8,13 @@
 //! - [`ops`]: one file per operation, which checks shapes once and then calls the form for the
 //!   device
 //! - [`device`]: devices, streams and buffers
-//! - `ffi`: the C ABI of the kernels, where the crate was built with them
+//! - [`ffi`]: the C ABI of the kernels
 //!
 //! `examples/deepctr.rs` is the reading to start with: a whole model, top to bottom.
 #![deny(missing_docs)]
 
 pub mod device;
 mod error;
-#[cfg(any(recis_cuda, feature = "simt"))]
 pub mod ffi;
 pub mod ops;
 

@@ -1,71 +1,355 @@
-use super::{Device, Stream};
-use crate::Result;
+use std::fmt;
+use std::sync::Arc;
+
+use cudarc::driver::result;
+
+use super::pinned::{Block, PinnedVec};
+#[cfg(feature = "simt")]
+use super::simt;
+use super::{Device, ReadBack, Stream, cuda};
+use crate::{Error, Result};
 
 /// What a [`Buffer`] may hold: plain numbers.
-pub trait Element: bytemuck::Pod + Send + Sync + PartialEq + std::fmt::Debug {}
-impl<T: bytemuck::Pod + Send + Sync + PartialEq + std::fmt::Debug> Element for T {}
+pub trait Element: bytemuck::Pod + Send + Sync + PartialEq + fmt::Debug {}
+impl<T: bytemuck::Pod + Send + Sync + PartialEq + fmt::Debug> Element for T {}
 
 /// A contiguous array of numbers in the memory of one device.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// Clones share the memory until one of them is written to.
+#[derive(Clone)]
 pub struct Buffer<T> {
-    data: Vec<T>,
+    memory: Arc<Memory<T>>,
+    len: usize,
+}
+
+enum Memory<T> {
+    Host(Vec<T>),
+    Pinned(PinnedVec<T>),
+    #[cfg(feature = "simt")]
+    Simt(simt::Memory),
+    Cuda(cuda::Memory),
+}
+
+impl<T: Element> Memory<T> {
+    /// What new memory holds is unspecified; on the host it is zeros.
+    fn allocate(len: usize, stream: &Stream) -> Result<Self> {
+        match stream.cuda() {
+            Some(cuda) => Ok(Self::Cuda(cuda::Memory::allocate(len * size_of::<T>(), cuda)?)),
+            #[cfg(feature = "simt")]
+            None if stream.device() == Device::Simt => {
+                Ok(Self::Simt(simt::Memory::allocate(len * size_of::<T>())?))
+            }
+            None => Ok(Self::Host(vec![T::zeroed(); len])),
+        }
+    }
+
+    fn device(&self) -> Device {
+        match self {
+            Self::Host(_) | Self::Pinned(_) => Device::Cpu,
+            #[cfg(feature = "simt")]
+            Self::Simt(_) => Device::Simt,
+            Self::Cuda(memory) => Device::Cuda(memory.ordinal()),
+        }
+    }
+
+    /// The most elements that fit.
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Host(values) => values.len(),
+            Self::Pinned(values) => values.as_slice().len(),
+            #[cfg(feature = "simt")]
+            Self::Simt(memory) => memory.bytes() / size_of::<T>(),
+            Self::Cuda(memory) => memory.bytes() / size_of::<T>(),
+        }
+    }
+
+    fn pointer(&self) -> *mut T {
+        match self {
+            Self::Host(values) => values.as_ptr().cast_mut(),
+            Self::Pinned(values) => values.as_slice().as_ptr().cast_mut(),
+            #[cfg(feature = "simt")]
+            Self::Simt(memory) => memory.pointer(),
+            Self::Cuda(memory) => std::ptr::with_exposed_provenance_mut(memory.pointer() as usize),
+        }
+    }
+
+    fn host(&self, len: usize) -> Option<&[T]> {
+        match self {
+            Self::Cuda(_) => None,
+            // SAFETY: host memory of at least `len` numbers, all of whose bits are valid.
+            _ => Some(unsafe { std::slice::from_raw_parts(self.pointer(), len) }),
+        }
+    }
 }
 
 impl<T: Element> Buffer<T> {
+    /// `len` elements in the memory of the stream's device; what they hold is unspecified.
+    pub fn unset(len: usize, stream: &Stream) -> Result<Self> {
+        Ok(Self { memory: Arc::new(Memory::allocate(len, stream)?), len })
+    }
+
     /// `len` zeros in the memory of the stream's device.
     pub fn zeros(len: usize, stream: &Stream) -> Result<Self> {
-        match stream.device() {
-            Device::Cpu => Ok(Self { data: vec![T::zeroed(); len] }),
+        let mut buffer = Self::unset(len, stream)?;
+        if stream.device() != Device::Cpu {
+            buffer.fill_bytes(0, stream)?;
         }
+        Ok(buffer)
     }
 
     /// `values`, moved (host) or copied (elsewhere) to the stream's device.
     pub fn from_vec(values: Vec<T>, stream: &Stream) -> Result<Self> {
-        match stream.device() {
-            Device::Cpu => Ok(Self { data: values }),
+        Self::from(values).copy_to(stream)
+    }
+
+    /// An empty pinned array on the host with room for `capacity` elements, for what is to be copied
+    /// to the stream's device; a plain one for a stream on the host.
+    pub(crate) fn staging(capacity: usize, stream: &Stream) -> Result<Staging<T>> {
+        match stream.cuda() {
+            Some(_) => Ok(Staging::Pinned(PinnedVec::with_capacity(capacity, stream)?)),
+            None => Ok(Staging::Host(Vec::with_capacity(capacity))),
         }
     }
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.data.len()
+        self.len
     }
 
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
-        self.data.is_empty()
+        self.len == 0
     }
 
     /// The device whose memory holds the elements.
     pub fn device(&self) -> Device {
-        Device::Cpu
+        self.memory.device()
+    }
+
+    /// These elements in the memory of the stream's device: shared if they are there.
+    pub fn copy_to(&self, stream: &Stream) -> Result<Self> {
+        if self.device() == stream.device() {
+            return Ok(self.clone());
+        }
+        let mut copy = Self::unset(self.len, stream)?;
+        match (self.memory.host(self.len), stream.cuda()) {
+            (Some(values), Some(cuda)) => {
+                // A copy from memory that is not pinned would wait for the stream.
+                let staged = match self.memory.as_ref() {
+                    Memory::Pinned(_) => None,
+                    _ => {
+                        let mut staged = PinnedVec::with_capacity(self.len, stream)?;
+                        staged.extend_from_slice(values);
+                        Some(staged)
+                    }
+                };
+                let source = staged.as_ref().map_or(values, PinnedVec::as_slice);
+                if !source.is_empty() {
+                    // SAFETY: both are `len` elements, and the source is kept below or by the caller.
+                    unsafe { result::memcpy_htod_async(copy.on_mut(stream)? as u64, source, cuda.cu_stream()) }
+                        .map_err(cuda::driver("copy to the device"))?;
+                }
+                match staged {
+                    Some(staged) => stream.keep(staged.into_block())?,
+                    // The source may go back to its pool as soon as we return.
+                    None => stream.synchronize()?,
+                }
+            }
+            (Some(values), None) => {
+                let to = copy.on_mut(stream)?;
+                // SAFETY: both are `len` elements of host memory.
+                unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, self.len) };
+            }
+            (None, _) => copy = Self::from_vec(self.to_host()?, stream)?,
+        }
+        Ok(copy)
+    }
+
+    /// A copy of the elements on its way to the host, in the order of the stream.
+    pub fn read_back(&self, stream: &Stream) -> Result<ReadBack<T>> {
+        if let Some(values) = self.memory.host(self.len) {
+            return Ok(ReadBack::ready(values.to_vec()));
+        }
+        let Some(cuda) = stream.cuda() else { return Ok(ReadBack::ready(self.to_host()?)) };
+        let block = Block::allocate(self.len * size_of::<T>(), stream)?;
+        if self.len > 0 {
+            // SAFETY: the block has room for `len` elements and lives until the copy is done.
+            unsafe {
+                let to = std::slice::from_raw_parts_mut(block.pointer::<T>(), self.len);
+                result::memcpy_dtoh_async(to, self.on(stream)? as u64, cuda.cu_stream())
+            }
+            .map_err(cuda::driver("copy from the device"))?;
+        }
+        Ok(ReadBack::coming(block, self.len, stream.record()?))
     }
 
     /// A copy of the elements on the host, complete when the call returns.
-    pub fn to_vec(&self, _stream: &Stream) -> Result<Vec<T>> {
-        Ok(self.data.clone())
+    pub fn to_vec(&self, stream: &Stream) -> Result<Vec<T>> {
+        self.read_back(stream)?.wait()
     }
 
-    /// Sets the length to `len`, keeping the memory; what new elements hold is unspecified.
-    pub fn resize(&mut self, len: usize, _stream: &Stream) -> Result<()> {
-        self.data.resize(len, T::zeroed());
+    /// Sets the length to `len`. On the host, elements that were there stay; elsewhere, what they
+    /// hold is unspecified if there was no room.
+    pub fn resize(&mut self, len: usize, stream: &Stream) -> Result<()> {
+        let here = self.device() == stream.device();
+        match Arc::get_mut(&mut self.memory) {
+            Some(Memory::Host(values)) if here => values.resize(len, T::zeroed()),
+            Some(memory) if here && memory.capacity() >= len => {}
+            _ => self.memory = Arc::new(Memory::allocate(len, stream)?),
+        }
+        self.len = len;
         Ok(())
     }
 
-    /// The elements, for the CPU form of an operation.
-    pub fn host(&self) -> &[T] {
-        &self.data
+    /// Sets every byte to `value`.
+    pub fn fill_bytes(&mut self, value: u8, stream: &Stream) -> Result<()> {
+        let (pointer, bytes) = (self.on_mut(stream)?, self.len * size_of::<T>());
+        match stream.cuda() {
+            Some(_) if bytes == 0 => Ok(()),
+            // SAFETY: the memory has as many bytes.
+            Some(cuda) => unsafe { result::memset_d8_async(pointer as u64, value, bytes, cuda.cu_stream()) }
+                .map_err(cuda::driver("set device memory")),
+            None => {
+                // SAFETY: host memory of as many bytes; any bits are a valid number.
+                unsafe { pointer.cast::<u8>().write_bytes(value, bytes) };
+                Ok(())
+            }
+        }
+    }
+
+    /// A copy of one element in a buffer of its own.
+    pub(crate) fn element(&self, index: usize, stream: &Stream) -> Result<Self> {
+        let mut element = Self::unset(1, stream)?;
+        let from = self.on(stream)?.wrapping_add(index.min(self.len.saturating_sub(1)));
+        copy_within_device(from, element.on_mut(stream)?, 1, stream)?;
+        Ok(element)
     }
 
     /// The elements, for the CPU form of an operation.
+    ///
+    /// # Panics
+    /// They are in the memory of a CUDA device.
+    pub fn host(&self) -> &[T] {
+        self.memory.host(self.len).expect("the elements are on the device, and the operation's stream is not")
+    }
+
+    /// The elements, for the CPU form of an operation.
+    ///
+    /// # Panics
+    /// They are in the memory of a CUDA device.
     pub fn host_mut(&mut self) -> &mut [T] {
-        &mut self.data
+        if !matches!(Arc::get_mut(&mut self.memory), Some(Memory::Host(_))) {
+            self.memory = Arc::new(Memory::Host(self.host().to_vec()));
+        }
+        match Arc::get_mut(&mut self.memory) {
+            Some(Memory::Host(values)) => values,
+            _ => unreachable!("made so above"),
+        }
+    }
+
+    /// The first element, for a kernel on `stream` that reads.
+    ///
+    /// # Errors
+    /// The elements are on another device.
+    pub(crate) fn on(&self, stream: &Stream) -> Result<*const T> {
+        if self.device() != stream.device() {
+            let what = format!("a buffer of {} is used on {}", self.device(), stream.device());
+            return Err(Error::Device { device: stream.device().to_string(), what });
+        }
+        if let (Memory::Cuda(memory), Some(stream)) = (self.memory.as_ref(), stream.cuda()) {
+            memory.move_to(stream)?;
+        }
+        Ok(self.memory.pointer())
+    }
+
+    /// The first element, for a kernel on `stream` that writes: clones keep what they hold.
+    ///
+    /// # Errors
+    /// The elements are on another device.
+    pub(crate) fn on_mut(&mut self, stream: &Stream) -> Result<*mut T> {
+        let from = self.on(stream)?;
+        if Arc::get_mut(&mut self.memory).is_none() {
+            let copy = Memory::<T>::allocate(self.len, stream)?;
+            copy_within_device(from, copy.pointer(), self.len, stream)?;
+            self.memory = Arc::new(copy);
+        }
+        Ok(self.memory.pointer())
+    }
+
+    /// The elements, waiting for whatever stream works on them.
+    fn to_host(&self) -> Result<Vec<T>> {
+        match self.memory.host(self.len) {
+            Some(values) => Ok(values.to_vec()),
+            None => self.to_vec(&Stream::new(self.device())?),
+        }
+    }
+}
+
+/// Copies elements between two places of the stream's device.
+fn copy_within_device<T>(from: *const T, to: *mut T, len: usize, stream: &Stream) -> Result<()> {
+    match stream.cuda() {
+        Some(_) if len == 0 => Ok(()),
+        // SAFETY: the callers' arrays have as many elements.
+        Some(cuda) => unsafe { result::memcpy_dtod_async(to as u64, from as u64, len * size_of::<T>(), cuda.cu_stream()) }
+            .map_err(cuda::driver("copy on the device")),
+        None => {
+            // SAFETY: the callers' arrays have as many elements, and are not the same.
+            unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+            Ok(())
+        }
+    }
+}
+
+/// An array that is being filled on the host.
+pub(crate) enum Staging<T> {
+    Host(Vec<T>),
+    Pinned(PinnedVec<T>),
+}
+
+impl<T: Element> Staging<T> {
+    pub fn extend_from_slice(&mut self, values: &[T]) {
+        match self {
+            Self::Host(to) => to.extend_from_slice(values),
+            Self::Pinned(to) => to.extend_from_slice(values),
+        }
+    }
+
+    pub fn finish(self) -> Buffer<T> {
+        match self {
+            Self::Host(values) => values.into(),
+            Self::Pinned(values) => {
+                let len = values.as_slice().len();
+                Buffer { memory: Arc::new(Memory::Pinned(values)), len }
+            }
+        }
+    }
+}
+
+impl<T: Element> Default for Buffer<T> {
+    fn default() -> Self {
+        Vec::new().into()
     }
 }
 
 impl<T: Element> From<Vec<T>> for Buffer<T> {
     /// A buffer in host memory.
-    fn from(data: Vec<T>) -> Self {
-        Self { data }
+    fn from(values: Vec<T>) -> Self {
+        Self { len: values.len(), memory: Arc::new(Memory::Host(values)) }
+    }
+}
+
+/// Compares elements wherever they are; waits for those on a device.
+impl<T: Element> PartialEq for Buffer<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && matches!((self.to_host(), other.to_host()), (Ok(a), Ok(b)) if a == b)
+    }
+}
+
+impl<T: Element> fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.memory.host(self.len) {
+            Some(values) => values.fmt(f),
+            None => write!(f, "[{} elements on {}]", self.len, self.device()),
+        }
     }
 }

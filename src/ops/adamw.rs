@@ -2,6 +2,7 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ops::launch::launch;
 use crate::{Result, ops::cpu};
 
 /// The options of a step.
@@ -21,6 +22,42 @@ pub struct Options {
     pub step: u64,
 }
 
+/// What every element's update needs: computed in f64, then rounded.
+#[derive(Clone, Copy, Debug)]
+pub struct Coefficients {
+    /// `1 - lr * weight_decay`.
+    pub decay: f32,
+    /// `lr / (1 - β₁ᵗ)`.
+    pub step_size: f32,
+    /// `1 - β₁`.
+    pub rest1: f32,
+    /// `β₂`.
+    pub beta2: f32,
+    /// `1 - β₂`.
+    pub rest2: f32,
+    /// `1 / √(1 - β₂ᵗ)`.
+    pub correction: f32,
+    /// Added to the denominator.
+    pub eps: f32,
+}
+
+impl Options {
+    /// The coefficients of the step.
+    pub fn coefficients(&self) -> Coefficients {
+        let Self { lr, beta1, beta2, eps, weight_decay, step } = *self;
+        let steps = step as f64;
+        Coefficients {
+            decay: (1.0 - lr * weight_decay) as f32,
+            step_size: (lr / (1.0 - beta1.powf(steps))) as f32,
+            rest1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            rest2: (1.0 - beta2) as f32,
+            correction: (1.0 / (1.0 - beta2.powf(steps)).sqrt()) as f32,
+            eps: eps as f32,
+        }
+    }
+}
+
 /// `p *= 1 - lr wd; m += (g - m)(1 - β₁); v = β₂ v + (1 - β₂) g²;
 /// p -= lr/(1 - β₁ᵗ) m / (√v/√(1 - β₂ᵗ) + eps)`. All four arrays have the same size.
 pub fn step(
@@ -36,11 +73,22 @@ pub fn step(
         format!("parameter, moments and gradient have {lens:?} elements")
     })?;
     ensure(options.step > 0, "adamw", || "steps count from 1".into())?;
+    let coefficients = options.coefficients();
     match stream.device() {
         Device::Cpu => {
             let (p, m, v) = (parameter.host_mut(), exp_avg.host_mut(), exp_avg_sq.host_mut());
-            cpu::adamw::step(p, m, v, gradient.host(), options);
+            cpu::adamw::step(p, m, v, gradient.host(), &coefficients);
+            Ok(())
+        }
+        _ => {
+            let count = gradient.len() as i64;
+            let (p, g) = (parameter.on_mut(stream)?, gradient.on(stream)?);
+            let (m, v) = (exp_avg.on_mut(stream)?, exp_avg_sq.on_mut(stream)?);
+            let Coefficients { decay, step_size, rest1, beta2, rest2, correction, eps } = coefficients;
+            launch!(
+                stream,
+                recis_adamw_step(p, m, v, g, count, decay, step_size, rest1, beta2, rest2, correction, eps)
+            )
         }
     }
-    Ok(())
 }

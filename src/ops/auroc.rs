@@ -3,28 +3,12 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ops::launch::launch;
 use crate::{Result, ops::cpu};
 
-/// Counts at each threshold, ascending.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// Positive labels predicted above the threshold.
-    pub tp: Vec<i64>,
-    /// Negative labels predicted above the threshold.
-    pub fp: Vec<i64>,
-    /// Negative labels predicted at or below the threshold.
-    pub tn: Vec<i64>,
-    /// Positive labels predicted at or below the threshold.
-    pub fn_: Vec<i64>,
-}
-
-impl Counts {
-    /// Zeros at `num_thresholds` thresholds.
-    pub fn new(num_thresholds: usize) -> Self {
-        let zeros = || vec![0; num_thresholds];
-        Self { tp: zeros(), fp: zeros(), tn: zeros(), fn_: zeros() }
-    }
-}
+/// What is counted at each threshold, in this order: labels that are positive and predicted above it,
+/// negative and above, negative and not above, positive and not above.
+pub const COUNTS: [&str; 4] = ["tp", "fp", "tn", "fn"];
 
 /// The thresholds: `-1e-7`, then `i / (n - 1)`, then `1 + 1e-7`. `num_thresholds` is above 2.
 pub fn thresholds(num_thresholds: usize) -> Vec<f32> {
@@ -37,38 +21,44 @@ pub fn thresholds(num_thresholds: usize) -> Vec<f32> {
     (0..num_thresholds).map(|i| threshold(i) as f32).collect()
 }
 
-/// Adds a batch to the counts. A prediction is positive if it is strictly above a threshold, a label
-/// if it is not 0.
+/// Adds a batch to `counts`, [[`COUNTS`], thresholds]. A prediction is positive if it is strictly above a
+/// threshold, which NaN never is, a label if it is not 0.
 ///
 /// # Errors
-/// A prediction outside [0, 1] or NaN, and sizes that differ.
+/// Sizes that do not fit together, and fewer than 3 thresholds.
 pub fn update(
     prediction: &Buffer<f32>,
     label: &Buffer<f32>,
-    counts: &mut Counts,
+    thresholds: &Buffer<f32>,
+    counts: &mut Buffer<i64>,
     stream: &Stream,
 ) -> Result<()> {
     ensure(prediction.len() == label.len(), "auroc", || {
         format!("{} predictions for {} labels", prediction.len(), label.len())
     })?;
-    ensure(counts.tp.len() > 2, "auroc", || format!("{} thresholds; 3 are needed", counts.tp.len()))?;
+    let fits = thresholds.len() > 2 && counts.len() == COUNTS.len() * thresholds.len();
+    ensure(fits, "auroc", || {
+        format!("{} counts for {} thresholds, of which 3 are needed", counts.len(), thresholds.len())
+    })?;
     match stream.device() {
         Device::Cpu => {
-            let outside = prediction.host().iter().position(|p| !(0.0..=1.0).contains(p));
-            ensure(outside.is_none(), "auroc", || {
-                let row = outside.unwrap_or_default();
-                format!("the prediction of row {row} is {}, outside [0, 1]", prediction.host()[row])
-            })?;
-            cpu::auroc::update(prediction.host(), label.host(), counts);
+            cpu::auroc::update(prediction.host(), label.host(), thresholds.host(), counts.host_mut());
+            Ok(())
+        }
+        _ => {
+            let (count, threshold_count) = (prediction.len() as i64, thresholds.len() as i64);
+            let (prediction, label) = (prediction.on(stream)?, label.on(stream)?);
+            let (thresholds, counts) = (thresholds.on(stream)?, counts.on_mut(stream)?);
+            launch!(stream, recis_auroc_update(prediction, label, count, thresholds, threshold_count, counts))
         }
     }
-    Ok(())
 }
 
-/// The area under the curve through the counts, by the trapezoid rule.
-pub fn score(counts: &Counts) -> f32 {
+/// The area under the curve through the counts, [[`COUNTS`], thresholds], by the trapezoid rule.
+pub fn score(counts: &[i64]) -> f32 {
     const EPSILON: f32 = 1e-6;
-    let Counts { tp, fp, tn, fn_ } = counts;
+    let thresholds = counts.len() / COUNTS.len();
+    let [tp, fp, tn, fn_] = [0, 1, 2, 3].map(|i| &counts[i * thresholds..][..thresholds]);
     let recall = |i: usize| (tp[i] as f32 + EPSILON) / ((tp[i] + fn_[i]) as f32 + EPSILON);
     let fall_out = |i: usize| fp[i] as f32 / ((fp[i] + tn[i]) as f32 + EPSILON);
     (1..tp.len()).map(|i| (fall_out(i - 1) - fall_out(i)) * (recall(i - 1) + recall(i)) / 2.0).sum()

@@ -2,18 +2,22 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
-use crate::{Error, Result, ops::cpu};
+use crate::ops::launch::launch;
+use crate::ops::unfit::{Unfit, word};
+use crate::{Result, ops::cpu};
 
 /// Writes the mean of `-[y max(ln p, -100) + (1-y) max(ln(1-p), -100)]` to `loss` (one element) and
-/// `dL/dp = (p-y) / max(p(1-p), 1e-12) / n` to `d_prediction`.
+/// `dL/dp = (p-y) / max(p(1-p), 1e-12) / n` to `d_prediction`. `unfit` remembers the first prediction
+/// that is outside [0, 1] or NaN.
 ///
 /// # Errors
-/// Sizes that differ, no rows, and a prediction that is outside [0, 1] or NaN.
+/// Sizes that differ, and no rows.
 pub fn forward(
     prediction: &Buffer<f32>,
     label: &Buffer<f32>,
     loss: &mut Buffer<f32>,
     d_prediction: Option<&mut Buffer<f32>>,
+    unfit: &mut Unfit,
     stream: &Stream,
 ) -> Result<()> {
     let n = prediction.len();
@@ -24,15 +28,18 @@ pub fn forward(
     match stream.device() {
         Device::Cpu => {
             if let Some(row) = prediction.host().iter().position(|p| !(0.0..=1.0).contains(p)) {
-                let p = prediction.host()[row];
-                return Err(Error::shape(
-                    "bce",
-                    format!("the prediction of row {row} is {p}, outside [0, 1]"),
-                ));
+                let found = word(row, prediction.host()[row]);
+                unfit.0.host_mut().iter_mut().for_each(|least| *least = found.min(*least));
             }
             loss.host_mut()[0] =
                 cpu::bce::forward(prediction.host(), label.host(), d_prediction.map(Buffer::host_mut));
+            Ok(())
+        }
+        _ => {
+            let (prediction, label, count) = (prediction.on(stream)?, label.on(stream)?, n as i64);
+            let d_prediction = d_prediction.map_or(Ok(std::ptr::null_mut()), |d| d.on_mut(stream))?;
+            let (loss, unfit) = (loss.on_mut(stream)?, unfit.0.on_mut(stream)?);
+            launch!(stream, recis_bce_forward(prediction, label, count, loss, d_prediction, unfit))
         }
     }
-    Ok(())
 }

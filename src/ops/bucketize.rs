@@ -2,13 +2,14 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ops::launch::launch;
 use crate::{Result, ops::cpu};
 
 /// One column to put into buckets.
 pub struct Column<'a> {
     /// The values, f32.
     pub values: &'a Buffer<f32>,
-    /// Ascending, without NaN.
+    /// Ascending, without NaN; checked on the CPU, unspecified results elsewhere.
     pub boundaries: &'a Buffer<f32>,
     /// As many elements as `values`.
     pub out: &'a mut Buffer<i64>,
@@ -22,18 +23,19 @@ pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
             format!("{} values but room for {}", c.values.len(), c.out.len())
         })?;
     }
-    match stream.device() {
+    columns.iter_mut().try_for_each(|c| match stream.device() {
         Device::Cpu => {
-            for c in columns.iter_mut() {
-                let boundaries = c.boundaries.host();
-                ensure(
-                    boundaries.is_sorted() && !boundaries.iter().any(|b| b.is_nan()),
-                    "bucketize",
-                    || format!("boundaries {boundaries:?} do not ascend"),
-                )?;
-                cpu::bucketize::forward(c.values.host(), boundaries, c.out.host_mut());
-            }
+            let boundaries = c.boundaries.host();
+            let ascend = boundaries.is_sorted() && !boundaries.iter().any(|b| b.is_nan());
+            ensure(ascend, "bucketize", || format!("boundaries {boundaries:?} do not ascend"))?;
+            cpu::bucketize::forward(c.values.host(), boundaries, c.out.host_mut());
+            Ok(())
         }
-    }
-    Ok(())
+        _ => {
+            let (values, count) = (c.values.on(stream)?, c.values.len() as i64);
+            let (boundaries, out) = (c.boundaries.on(stream)?, c.out.on_mut(stream)?);
+            let boundary_count = c.boundaries.len() as i64;
+            launch!(stream, recis_bucketize_forward(values, count, boundaries, boundary_count, out))
+        }
+    })
 }

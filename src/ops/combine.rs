@@ -2,9 +2,11 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ffi::recis_denominator;
+use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::{Result, ops::cpu};
 
-pub use super::lookup::{Lookup, Place};
+pub use super::lookup::{Lookup, Occurrences, Place};
 
 /// What a segment's weighted sum of embeddings is divided by. An empty segment gives 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +34,15 @@ pub fn forward(
         Device::Cpu => {
             let weights = weights.map(Buffer::host);
             cpu::combine::forward(&lookup.host(), weights, denominator, out.host_mut(), place);
+            Ok(())
+        }
+        _ => {
+            let (lookup, weights) = (lookup.raw(stream)?, weights_on(weights, stream)?);
+            let (denominator, (first, stride)) = (denominator.raw(), place.raw());
+            let out = out.on_mut(stream)?;
+            launch!(stream, recis_combine_forward(&lookup, weights, denominator, out, first, stride))
         }
     }
-    Ok(())
 }
 
 /// Adds the gradient of the embeddings, summed over the ids that share one, to `d_embeddings`
@@ -56,9 +64,46 @@ pub fn backward(
         Device::Cpu => {
             let (weights, d_embeddings) = (weights.map(Buffer::host), d_embeddings.host_mut());
             cpu::combine::backward(&lookup.host(), weights, denominator, d_out.host(), place, d_embeddings);
+            Ok(())
+        }
+        _ => {
+            let (raw, weights) = (lookup.raw(stream)?, weights_on(weights, stream)?);
+            let occurrences = lookup.raw_occurrences("combine", stream)?;
+            let mut scratch = workspace!(stream, recis_combine_backward_workspace_size(&raw, &occurrences))?;
+            let (denominator, (first, stride)) = (denominator.raw(), place.raw());
+            let (d_out, d_embeddings) = (d_out.on(stream)?, d_embeddings.on_mut(stream)?);
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(
+                stream,
+                recis_combine_backward(
+                    &raw,
+                    &occurrences,
+                    weights,
+                    denominator,
+                    d_out,
+                    first,
+                    stride,
+                    d_embeddings,
+                    scratch,
+                    bytes
+                )
+            )
         }
     }
-    Ok(())
+}
+
+impl Denominator {
+    fn raw(self) -> recis_denominator {
+        match self {
+            Self::One => recis_denominator::RECIS_ONE,
+            Self::Weights => recis_denominator::RECIS_WEIGHTS,
+            Self::Count => recis_denominator::RECIS_COUNT,
+        }
+    }
+}
+
+fn weights_on(weights: Option<&Buffer<f32>>, stream: &Stream) -> Result<*const f32> {
+    weights.map_or(Ok(std::ptr::null()), |weights| weights.on(stream))
 }
 
 fn check(lookup: &Lookup<'_>, weights: Option<&Buffer<f32>>, out: usize, place: Place) -> Result<()> {
@@ -66,6 +111,7 @@ fn check(lookup: &Lookup<'_>, weights: Option<&Buffer<f32>>, out: usize, place: 
     place.check("combine", lookup.segments(), lookup.dim, out)?;
     let ids = match lookup.offsets.device() {
         Device::Cpu => lookup.offsets.host().last().copied().unwrap_or(0) as usize,
+        _ => lookup.ids,
     };
     ensure(weights.is_none_or(|weights| weights.len() >= ids), "combine", || {
         format!("{} weights for {ids} ids", weights.map_or(0, Buffer::len))

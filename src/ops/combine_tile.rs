@@ -2,9 +2,10 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::{Result, ops::cpu};
 
-pub use super::lookup::{Lookup, Place};
+pub use super::lookup::{Lookup, Occurrences, Place};
 
 /// Writes the first `tile_len` embeddings of every segment to `out`, at `place`: `tile_len * dim`
 /// columns, zeros where a segment is shorter. Ids beyond are dropped from the right.
@@ -18,9 +19,15 @@ pub fn forward(
     lookup.check("combine_tile")?;
     place.check("combine_tile", lookup.segments(), tile_len * lookup.dim, out.len())?;
     match stream.device() {
-        Device::Cpu => cpu::combine_tile::forward(&lookup.host(), tile_len, out.host_mut(), place),
+        Device::Cpu => {
+            cpu::combine_tile::forward(&lookup.host(), tile_len, out.host_mut(), place);
+            Ok(())
+        }
+        _ => {
+            let (lookup, tile_len, (first, stride)) = (lookup.raw(stream)?, tile_len as i64, place.raw());
+            launch!(stream, recis_combine_tile_forward(&lookup, tile_len, out.on_mut(stream)?, first, stride))
+        }
     }
-    Ok(())
 }
 
 /// Adds the gradient of the embeddings, summed over the ids that share one, to `d_embeddings`
@@ -42,7 +49,29 @@ pub fn backward(
         Device::Cpu => {
             let (d_out, d_embeddings) = (d_out.host(), d_embeddings.host_mut());
             cpu::combine_tile::backward(&lookup.host(), tile_len, d_out, place, d_embeddings);
+            Ok(())
+        }
+        _ => {
+            let (raw, (first, stride)) = (lookup.raw(stream)?, place.raw());
+            let occurrences = lookup.raw_occurrences("combine_tile", stream)?;
+            let mut scratch =
+                workspace!(stream, recis_combine_tile_backward_workspace_size(&raw, &occurrences))?;
+            let (d_out, d_embeddings) = (d_out.on(stream)?, d_embeddings.on_mut(stream)?);
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(
+                stream,
+                recis_combine_tile_backward(
+                    &raw,
+                    &occurrences,
+                    tile_len as i64,
+                    d_out,
+                    first,
+                    stride,
+                    d_embeddings,
+                    scratch,
+                    bytes
+                )
+            )
         }
     }
-    Ok(())
 }

@@ -2,6 +2,8 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ops::launch::launch;
+use crate::ops::unfit::Unfit;
 use crate::{Result, ops::cpu};
 
 pub use super::lookup::Place;
@@ -17,23 +19,16 @@ pub enum Column<'a> {
     I64(&'a Buffer<i64>),
 }
 
-/// A value that is NaN or infinite.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NotFinite {
-    /// Its row.
-    pub row: usize,
-    /// The value, as f32.
-    pub value: f32,
-}
-
-/// Writes the column to `out` at `place`, and tells of the first value that is not finite.
+/// Writes the column to `out` at `place`; `unfit` remembers the first row with a value that is not
+/// finite.
 pub fn forward(
     column: Column<'_>,
     width: usize,
     out: &mut Buffer<f32>,
     place: Place,
+    unfit: &mut Unfit,
     stream: &Stream,
-) -> Result<Option<NotFinite>> {
+) -> Result<()> {
     let values = match column {
         Column::F32(values) => values.len(),
         Column::F64(values) => values.len(),
@@ -44,10 +39,32 @@ pub fn forward(
     })?;
     place.check("copy_column", values / width, width, out.len())?;
     match stream.device() {
-        Device::Cpu => Ok(match column {
-            Column::F32(v) => cpu::copy_column::forward(v.host(), width, out.host_mut(), place, |v| v),
-            Column::F64(v) => cpu::copy_column::forward(v.host(), width, out.host_mut(), place, |v| v as f32),
-            Column::I64(v) => cpu::copy_column::forward(v.host(), width, out.host_mut(), place, |v| v as f32),
-        }),
+        Device::Cpu => {
+            let (out, unfit) = (out.host_mut(), &mut unfit.0.host_mut()[0]);
+            match column {
+                Column::F32(v) => cpu::copy_column::forward(v.host(), width, out, place, unfit, |v| v),
+                Column::F64(v) => cpu::copy_column::forward(v.host(), width, out, place, unfit, |v| v as f32),
+                Column::I64(v) => cpu::copy_column::forward(v.host(), width, out, place, unfit, |v| v as f32),
+            }
+            Ok(())
+        }
+        _ => {
+            let (rows, width, (first, stride)) = ((values / width) as i64, width as i64, place.raw());
+            let (out, unfit) = (out.on_mut(stream)?, unfit.0.on_mut(stream)?);
+            match column {
+                Column::F32(v) => {
+                    let v = v.on(stream)?;
+                    launch!(stream, recis_copy_column_f32(v, rows, width, out, first, stride, unfit))
+                }
+                Column::F64(v) => {
+                    let v = v.on(stream)?;
+                    launch!(stream, recis_copy_column_f64(v, rows, width, out, first, stride, unfit))
+                }
+                Column::I64(v) => {
+                    let v = v.on(stream)?;
+                    launch!(stream, recis_copy_column_i64(v, rows, width, out, first, stride, unfit))
+                }
+            }
+        }
     }
 }

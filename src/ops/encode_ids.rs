@@ -3,7 +3,8 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
-use crate::{Result, ops::cpu};
+use crate::ops::launch::{launch, only_cpu};
+use crate::{Error, Result, ops::cpu};
 
 /// Bits of a key that hold the id.
 pub const ID_BITS: u32 = 52;
@@ -48,6 +49,16 @@ pub fn forward(columns: &[Column<'_>], overflow: Overflow, stream: &Stream) -> R
                 cpu::encode_ids::forward(*table, ids.host(), &mut keys);
             }
             Ok(keys.into())
+        }
+        device if overflow == Overflow::Refuse => Err(only_cpu("encode_ids that refuses", device)),
+        _ => {
+            let [Column { table, ids }] = columns else {
+                return Err(Error::shape("encode_ids", "a device encodes one column a call"));
+            };
+            let mut keys = Buffer::unset(ids.len(), stream)?;
+            let (ids, count) = (ids.on(stream)?, ids.len() as i64);
+            launch!(stream, recis_encode_ids_forward(ids, count, *table, keys.on_mut(stream)?))?;
+            Ok(keys)
         }
     }
 }

@@ -8,6 +8,8 @@
 use std::fmt;
 
 use crate::ops::cpu::initialize::{RowRng, normal_cdf, probit};
+use crate::device::{Buffer, Stream};
+use crate::ffi::{recis_distribution, recis_initializer};
 use crate::ops::string_hash::murmur;
 use crate::{Error, Result};
 
@@ -101,6 +103,11 @@ impl fmt::Display for Initializer {
     }
 }
 
+/// The key of a name's initial values.
+fn key(seed: u64, name: &str) -> u64 {
+    murmur(name.as_bytes()) ^ seed
+}
+
 /// Initial values of the rows of one name, ready to be computed.
 pub struct Source {
     key: u64,
@@ -110,11 +117,67 @@ pub struct Source {
 impl Source {
     /// The values that `initializer` gives the rows of `name`.
     pub fn new(initializer: &Initializer, seed: u64, name: &str) -> Self {
-        Self { key: murmur(name.as_bytes()) ^ seed, quantile: Box::new(initializer.quantiles()) }
+        Self { key: key(seed, name), quantile: Box::new(initializer.quantiles()) }
     }
 
     /// Writes the row `id`, one value a column.
     pub fn fill(&self, id: i64, out: &mut [f32]) {
         RowRng::new(self.key, id).fill(out, &self.quantile);
+    }
+}
+
+/// Initial values of the rows of several logical tables under one initializer.
+pub struct Sources {
+    initializer: Initializer,
+    tables: Vec<Source>,
+    keys: Buffer<u64>,
+}
+
+impl Sources {
+    /// The values that `initializer` gives the rows of the tables of these names.
+    pub fn new(initializer: &Initializer, seed: u64, names: &[String], stream: &Stream) -> Result<Self> {
+        let keys = names.iter().map(|name| key(seed, name)).collect();
+        Ok(Self {
+            initializer: initializer.clone(),
+            tables: names.iter().map(|name| Source::new(initializer, seed, name)).collect(),
+            keys: Buffer::from_vec(keys, stream)?,
+        })
+    }
+
+    /// The number of tables.
+    pub fn tables(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// Writes the row `id` of a table.
+    pub(crate) fn fill(&self, table: usize, id: i64, out: &mut [f32]) {
+        self.tables[table].fill(id, out);
+    }
+
+    pub(crate) fn keys_on(&self, stream: &Stream) -> Result<*const u64> {
+        self.keys.on(stream)
+    }
+
+    /// The initializer as kernels take it.
+    pub(crate) fn raw(&self) -> recis_initializer {
+        let plain = |distribution, a, b| recis_initializer {
+            distribution,
+            a,
+            b,
+            lower_q: 0.0,
+            upper_q: 1.0,
+            lower: f64::NEG_INFINITY,
+            upper: f64::INFINITY,
+        };
+        match self.initializer {
+            Initializer::Constant(value) => plain(recis_distribution::RECIS_CONSTANT, value, 0.0),
+            Initializer::Uniform { a, b } => plain(recis_distribution::RECIS_UNIFORM, a, b),
+            Initializer::Normal { mean, std } => plain(recis_distribution::RECIS_NORMAL, mean, std),
+            Initializer::TruncNormal { mean, std, a, b } => {
+                let [lower_q, upper_q] = [a, b].map(|bound| normal_cdf((bound - mean) / std));
+                let normal = plain(recis_distribution::RECIS_TRUNC_NORMAL, mean, std);
+                recis_initializer { lower_q, upper_q, lower: a, upper: b, ..normal }
+            }
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ffi::recis_linear_size;
+use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::{Result, ops::cpu};
 
 pub use cpu::linear::Size;
@@ -18,9 +20,18 @@ pub fn forward(
 ) -> Result<()> {
     check(size, x.len(), y.len(), weight.len(), bias.len())?;
     match stream.device() {
-        Device::Cpu => cpu::linear::forward(x.host(), weight.host(), bias.host(), y.host_mut(), size),
+        Device::Cpu => {
+            cpu::linear::forward(x.host(), weight.host(), bias.host(), y.host_mut(), size);
+            Ok(())
+        }
+        _ => {
+            let mut scratch = workspace!(stream, recis_linear_workspace_size(&size.raw()))?;
+            let (x, weight, bias) = (x.on(stream)?, weight.on(stream)?, bias.on(stream)?);
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            let y = y.on_mut(stream)?;
+            launch!(stream, recis_linear_forward(x, weight, bias, y, &size.raw(), scratch, bytes))
+        }
     }
-    Ok(())
 }
 
 /// The gradients of the parameters, written or (with `accumulate`) added: `d_y` [rows, outputs],
@@ -36,16 +47,22 @@ pub fn backward_weight(
 ) -> Result<()> {
     check(size, x.len(), d_y.len(), d_weight.len(), d_bias.len())?;
     match stream.device() {
-        Device::Cpu => cpu::linear::backward_weight(
-            x.host(),
-            d_y.host(),
-            d_weight.host_mut(),
-            d_bias.host_mut(),
-            size,
-            accumulate,
-        ),
+        Device::Cpu => {
+            let (d_weight, d_bias) = (d_weight.host_mut(), d_bias.host_mut());
+            cpu::linear::backward_weight(x.host(), d_y.host(), d_weight, d_bias, size, accumulate);
+            Ok(())
+        }
+        _ => {
+            let mut scratch = workspace!(stream, recis_linear_workspace_size(&size.raw()))?;
+            let (x, d_y, size, accumulate) = (x.on(stream)?, d_y.on(stream)?, size.raw(), i32::from(accumulate));
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            let (d_weight, d_bias) = (d_weight.on_mut(stream)?, d_bias.on_mut(stream)?);
+            launch!(
+                stream,
+                recis_linear_backward_weight(x, d_y, d_weight, d_bias, &size, accumulate, scratch, bytes)
+            )
+        }
     }
-    Ok(())
 }
 
 /// The gradient of the input: `d_x = d_y W`, [rows, inputs].
@@ -58,9 +75,25 @@ pub fn backward_input(
 ) -> Result<()> {
     check(size, d_x.len(), d_y.len(), weight.len(), size.outputs)?;
     match stream.device() {
-        Device::Cpu => cpu::linear::backward_input(d_y.host(), weight.host(), d_x.host_mut(), size),
+        Device::Cpu => {
+            cpu::linear::backward_input(d_y.host(), weight.host(), d_x.host_mut(), size);
+            Ok(())
+        }
+        _ => {
+            let mut scratch = workspace!(stream, recis_linear_workspace_size(&size.raw()))?;
+            let (d_y, weight, d_x) = (d_y.on(stream)?, weight.on(stream)?, d_x.on_mut(stream)?);
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(stream, recis_linear_backward_input(d_y, weight, d_x, &size.raw(), scratch, bytes))
+        }
     }
-    Ok(())
+}
+
+impl Size {
+    /// The size as kernels take it.
+    pub(crate) fn raw(self) -> recis_linear_size {
+        let Self { rows, inputs, outputs } = self;
+        recis_linear_size { rows: rows as i64, inputs: inputs as i64, outputs: outputs as i64 }
+    }
 }
 
 fn check(size: Size, x: usize, y: usize, weight: usize, bias: usize) -> Result<()> {

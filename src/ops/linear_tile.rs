@@ -3,6 +3,8 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ffi::{recis_dense_columns, recis_occurrences, recis_tile};
+use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::{Result, ops::cpu};
 
 pub use super::linear::Size;
@@ -37,6 +39,11 @@ impl<'a> Tile<'a> {
         cpu::linear_tile::Tile { lookup: lookup.host(), tile_len, first_column }
     }
 
+    fn raw(&self, stream: &Stream) -> Result<recis_tile> {
+        let (tile_len, first_column) = (self.tile_len as i64, self.first_column as i64);
+        Ok(recis_tile { lookup: self.lookup.raw(stream)?, tile_len, first_column })
+    }
+
     fn width(&self) -> usize {
         self.lookup.dim * self.tile_len
     }
@@ -56,16 +63,34 @@ pub fn forward(
 ) -> Result<()> {
     check(dense, tiles, (y.len(), weight.len(), bias.len()), size)?;
     match stream.device() {
-        Device::Cpu => cpu::linear_tile::forward(
-            &host_dense(dense),
-            &host_tiles(tiles),
-            weight.host(),
-            bias.host(),
-            y.host_mut(),
-            size,
-        ),
+        Device::Cpu => {
+            let (dense, tiles) = (host_dense(dense), host_tiles(tiles));
+            cpu::linear_tile::forward(&dense, &tiles, weight.host(), bias.host(), y.host_mut(), size);
+            Ok(())
+        }
+        _ => {
+            let inputs = Inputs::new(dense, tiles, stream)?;
+            let mut scratch = inputs.workspace(size, stream)?;
+            let (dense, dense_count, tiles, tile_count) = inputs.raw();
+            let (weight, bias, y) = (weight.on(stream)?, bias.on(stream)?, y.on_mut(stream)?);
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(
+                stream,
+                recis_linear_tile_forward(
+                    dense,
+                    dense_count,
+                    tiles,
+                    tile_count,
+                    weight,
+                    bias,
+                    y,
+                    &size.raw(),
+                    scratch,
+                    bytes
+                )
+            )
+        }
     }
-    Ok(())
 }
 
 /// The gradients of the parameters from `d_y` [rows, outputs], written or (with `accumulate`)
@@ -83,17 +108,36 @@ pub fn backward_weight(
 ) -> Result<()> {
     check(dense, tiles, (d_y.len(), d_weight.len(), d_bias.len()), size)?;
     match stream.device() {
-        Device::Cpu => cpu::linear_tile::backward_weight(
-            &host_dense(dense),
-            &host_tiles(tiles),
-            d_y.host(),
-            d_weight.host_mut(),
-            d_bias.host_mut(),
-            size,
-            accumulate,
-        ),
+        Device::Cpu => {
+            let (dense, tiles) = (host_dense(dense), host_tiles(tiles));
+            let (d_weight, d_bias) = (d_weight.host_mut(), d_bias.host_mut());
+            cpu::linear_tile::backward_weight(&dense, &tiles, d_y.host(), d_weight, d_bias, size, accumulate);
+            Ok(())
+        }
+        _ => {
+            let inputs = Inputs::new(dense, tiles, stream)?;
+            let mut scratch = inputs.workspace(size, stream)?;
+            let (dense, dense_count, tiles, tile_count) = inputs.raw();
+            let (d_y, d_weight, d_bias) = (d_y.on(stream)?, d_weight.on_mut(stream)?, d_bias.on_mut(stream)?);
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(
+                stream,
+                recis_linear_tile_backward_weight(
+                    dense,
+                    dense_count,
+                    tiles,
+                    tile_count,
+                    d_y,
+                    d_weight,
+                    d_bias,
+                    &size.raw(),
+                    i32::from(accumulate),
+                    scratch,
+                    bytes
+                )
+            )
+        }
     }
-    Ok(())
 }
 
 /// The gradient of the materialised columns from `first_column`: `d_x` [rows, width], written.
@@ -112,16 +156,22 @@ pub fn backward_dense(
     })?;
     check(&[], &[], (d_y.len(), weight.len(), size.outputs), size)?;
     match stream.device() {
-        Device::Cpu => cpu::linear_tile::backward_dense(
-            d_y.host(),
-            weight.host(),
-            d_x.host_mut(),
-            width,
-            first_column,
-            size,
-        ),
+        Device::Cpu => {
+            let (d_y, weight, d_x) = (d_y.host(), weight.host(), d_x.host_mut());
+            cpu::linear_tile::backward_dense(d_y, weight, d_x, width, first_column, size);
+            Ok(())
+        }
+        _ => {
+            let mut scratch = Inputs::new(&[], &[], stream)?.workspace(size, stream)?;
+            let (d_y, weight, d_x) = (d_y.on(stream)?, weight.on(stream)?, d_x.on_mut(stream)?);
+            let (width, first, size) = (width as i64, first_column as i64, size.raw());
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(
+                stream,
+                recis_linear_tile_backward_dense(d_y, weight, d_x, width, first, &size, scratch, bytes)
+            )
+        }
     }
-    Ok(())
 }
 
 /// Adds the gradient of a tile's embeddings, summed over the ids that share one, to
@@ -139,15 +189,68 @@ pub fn backward_tile(
         format!("{} embedding gradients for {} embeddings", d_embeddings.len(), tile.lookup.embeddings.len())
     })?;
     match stream.device() {
-        Device::Cpu => cpu::linear_tile::backward_tile(
-            &tile.host(),
-            d_y.host(),
-            weight.host(),
-            d_embeddings.host_mut(),
-            size,
-        ),
+        Device::Cpu => {
+            let (d_y, weight, d_embeddings) = (d_y.host(), weight.host(), d_embeddings.host_mut());
+            cpu::linear_tile::backward_tile(&tile.host(), d_y, weight, d_embeddings, size);
+            Ok(())
+        }
+        _ => {
+            let raw = tile.raw(stream)?;
+            let occurrences = tile.lookup.raw_occurrences("linear_tile", stream)?;
+            let mut scratch = workspace!(
+                stream,
+                recis_linear_tile_workspace_size(std::ptr::null::<recis_dense_columns>(), 0, &raw, 1, &occurrences, &size.raw())
+            )?;
+            let (d_y, weight, d_embeddings) =
+                (d_y.on(stream)?, weight.on(stream)?, d_embeddings.on_mut(stream)?);
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(
+                stream,
+                recis_linear_tile_backward_tile(
+                    &raw,
+                    &occurrences,
+                    d_y,
+                    weight,
+                    d_embeddings,
+                    &size.raw(),
+                    scratch,
+                    bytes
+                )
+            )
+        }
     }
-    Ok(())
+}
+
+/// The inputs of a layer as kernels take them.
+struct Inputs {
+    dense: Vec<recis_dense_columns>,
+    tiles: Vec<recis_tile>,
+}
+
+impl Inputs {
+    fn new(dense: &[Dense<'_>], tiles: &[Tile<'_>], stream: &Stream) -> Result<Self> {
+        let columns = |d: &Dense<'_>| {
+            let (width, first_column) = (d.width as i64, d.first_column as i64);
+            Ok(recis_dense_columns { x: d.x.on(stream)?, width, first_column })
+        };
+        Ok(Self {
+            dense: dense.iter().map(columns).collect::<Result<_>>()?,
+            tiles: tiles.iter().map(|tile| tile.raw(stream)).collect::<Result<_>>()?,
+        })
+    }
+
+    fn raw(&self) -> (*const recis_dense_columns, i64, *const recis_tile, i64) {
+        (self.dense.as_ptr(), self.dense.len() as i64, self.tiles.as_ptr(), self.tiles.len() as i64)
+    }
+
+    fn workspace(&self, size: Size, stream: &Stream) -> Result<Buffer<u8>> {
+        let (dense, dense_count, tiles, tile_count) = self.raw();
+        let (none, size) = (std::ptr::null::<recis_occurrences>(), size.raw());
+        workspace!(
+            stream,
+            recis_linear_tile_workspace_size(dense, dense_count, tiles, tile_count, none, &size)
+        )
+    }
 }
 
 fn host_dense<'a>(dense: &[Dense<'a>]) -> Vec<cpu::linear_tile::Dense<'a>> {

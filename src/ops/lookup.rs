@@ -1,10 +1,11 @@
 //! What a batch's lookup in a table gives: the embeddings of the distinct rows, and which of them
 //! each id means.
 
-use crate::Result;
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ffi::{recis_lookup, recis_occurrences};
 use crate::ops::{check_offsets, cpu};
+use crate::{Error, Result};
 
 /// One feature's ids after their lookup, in segments.
 #[derive(Clone, Copy)]
@@ -18,8 +19,25 @@ pub struct Lookup<'a> {
     /// Where each segment's ids begin and end, counted from `first_id`; one entry more than there
     /// are segments, ascending from 0.
     pub offsets: &'a Buffer<i32>,
+    /// How many ids the feature has at most; where `offsets` end is how many.
+    pub ids: usize,
     /// Values an embedding.
     pub dim: usize,
+    /// Where each distinct id occurs: what a backward pass on a device needs.
+    pub occurrences: Option<Occurrences<'a>>,
+}
+
+/// The positions of each distinct id of a batch, as [`crate::ops::partition_ids`] finds them.
+#[derive(Clone, Copy)]
+pub struct Occurrences<'a> {
+    /// The positions that hold an id, by the place of the id.
+    pub positions: &'a Buffer<u32>,
+    /// Where the positions of each place begin; one entry more than there are places.
+    pub starts: &'a Buffer<u32>,
+    /// Where the places of each logical table begin; one entry more than there are tables.
+    pub table_offsets: &'a Buffer<u32>,
+    /// The feature's logical table.
+    pub table: usize,
 }
 
 impl<'a> Lookup<'a> {
@@ -29,18 +47,53 @@ impl<'a> Lookup<'a> {
     }
 
     pub(crate) fn check(&self, op: &'static str) -> Result<()> {
-        let Self { embeddings, inverse, first_id, dim, .. } = *self;
+        let Self { embeddings, inverse, first_id, ids, dim, .. } = *self;
         ensure(dim > 0 && embeddings.len().is_multiple_of(dim), op, || {
             format!("{} embedding values for dim {dim}", embeddings.len())
         })?;
-        check_offsets(op, self.offsets, inverse.len().saturating_sub(first_id))?;
+        ensure(first_id.checked_add(ids).is_some_and(|end| end <= inverse.len()), op, || {
+            format!("ids {first_id}.. ({ids} of them) of {}", inverse.len())
+        })?;
+        check_offsets(op, self.offsets, ids)?;
         let unique = embeddings.len() / dim;
-        match inverse.device() {
-            Device::Cpu => {
-                let outside = cpu::lookup::bound(self.host().inverse) > unique;
-                ensure(!outside, op, || format!("an id points outside the {unique} embeddings"))
-            }
+        if inverse.device() != Device::Cpu {
+            // Kernels pass over what points outside.
+            return Ok(());
         }
+        let outside = cpu::lookup::bound(self.host().inverse) > unique;
+        ensure(!outside, op, || format!("an id points outside the {unique} embeddings"))
+    }
+
+    /// The lookup as kernels take it.
+    pub(crate) fn raw(&self, stream: &Stream) -> Result<recis_lookup> {
+        Ok(recis_lookup {
+            embeddings: self.embeddings.on(stream)?,
+            inverse: self.inverse.on(stream)?,
+            offsets: self.offsets.on(stream)?,
+            unique: (self.embeddings.len() / self.dim) as i64,
+            dim: self.dim as i64,
+            first_id: self.first_id as i64,
+            capacity: self.ids as i64,
+            segments: self.segments() as i64,
+        })
+    }
+
+    /// The occurrences as kernels take them.
+    pub(crate) fn raw_occurrences(&self, op: &'static str, stream: &Stream) -> Result<recis_occurrences> {
+        let Some(Occurrences { positions, starts, table_offsets, table }) = self.occurrences else {
+            return Err(Error::shape(op, "the backward pass on a device needs the ids' occurrences"));
+        };
+        let fits = starts.len() > positions.len() && positions.len() == self.inverse.len();
+        ensure(fits && table + 1 < table_offsets.len(), op, || {
+            format!("{} positions and {} starts for {} ids", positions.len(), starts.len(), self.inverse.len())
+        })?;
+        Ok(recis_occurrences {
+            positions: positions.on(stream)?,
+            starts: starts.on(stream)?,
+            table_offsets: table_offsets.on(stream)?,
+            total: positions.len() as i64,
+            table: table as u32,
+        })
     }
 
     pub(crate) fn host(&self) -> cpu::lookup::Lookup<'a> {
@@ -65,6 +118,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// The first column and the stride, as kernels take them.
+    pub(crate) fn raw(self) -> (i64, i64) {
+        (self.first_column as i64, self.stride as i64)
+    }
+
     pub(crate) fn check(self, op: &'static str, rows: usize, width: usize, len: usize) -> Result<()> {
         let fits = self.first_column + width <= self.stride && len == rows * self.stride;
         ensure(fits, op, || format!("{rows} rows of {width} values do not fit {len} values at {self:?}"))

@@ -2,7 +2,8 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
-use crate::{Result, ops::check_offsets, ops::cpu};
+use crate::ops::{check_offsets, cpu, launch::only_cpu};
+use crate::Result;
 
 /// The offsets of the columns one after the other, as if their values were: `columns` are (offsets,
 /// number of values).
@@ -17,5 +18,6 @@ pub fn forward(columns: &[(&Buffer<i32>, usize)], stream: &Stream) -> Result<Buf
             let columns: Vec<_> = columns.iter().map(|(offsets, values)| (offsets.host(), *values)).collect();
             Ok(cpu::merge_offsets::forward(&columns).into())
         }
+        device => Err(only_cpu("merge_offsets", device)),
     }
 }

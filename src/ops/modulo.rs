@@ -2,6 +2,7 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ops::launch::launch;
 use crate::{Result, ops::cpu};
 
 /// One column to reduce.
@@ -22,10 +23,14 @@ pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
             format!("{} values but room for {}", c.values.len(), c.out.len())
         })?;
     }
-    match stream.device() {
-        Device::Cpu => columns
-            .iter_mut()
-            .for_each(|c| cpu::modulo::forward(c.values.host(), c.modulus, c.out.host_mut())),
-    }
-    Ok(())
+    columns.iter_mut().try_for_each(|c| match stream.device() {
+        Device::Cpu => {
+            cpu::modulo::forward(c.values.host(), c.modulus, c.out.host_mut());
+            Ok(())
+        }
+        _ => {
+            let (values, count) = (c.values.on(stream)?, c.values.len() as i64);
+            launch!(stream, recis_modulo_forward(values, count, c.modulus, c.out.on_mut(stream)?))
+        }
+    })
 }

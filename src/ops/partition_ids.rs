@@ -1,9 +1,12 @@
 //! The distinct ids of a batch, by logical table, and which of them each id is.
 
+use crate::Result;
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
-use crate::ops::hash_table::TableRange;
-use crate::{Result, ops::cpu};
+use crate::ffi::recis_ids_column;
+use crate::ops::launch::{launch, scratch_on, workspace};
+use crate::ops::lookup::Occurrences;
+use crate::ops::{check_offsets, cpu};
 
 /// The ids of one feature.
 #[derive(Clone, Copy)]
@@ -12,31 +15,106 @@ pub struct Column<'a> {
     pub table: usize,
     /// Any 64 bits each.
     pub ids: &'a Buffer<i64>,
+    /// Of a ragged column: where each row's ids begin and end. Ids behind are not looked at.
+    pub offsets: Option<&'a Buffer<i32>>,
 }
 
-/// The distinct ids of several columns.
+/// The distinct ids of several columns. Arrays may be longer than what they hold.
 #[derive(Debug, Default)]
 pub struct Partition {
     /// Distinct ids, table after table; within a table by the low 16 bits, then by the upper 48,
     /// unsigned: RecIS's order (SPEC 3.4).
     pub ids: Buffer<i64>,
-    /// Where each table's ids are, by ascending table.
-    pub ranges: Vec<TableRange>,
-    /// For each id of the concatenated columns, its place in `ids`.
+    /// Where the ids of each logical table begin in `ids`; one entry more than there are tables, the
+    /// last being the number of distinct ids.
+    pub table_offsets: Buffer<u32>,
+    /// Where each column's ids begin in `inverse`.
+    pub first_ids: Vec<usize>,
+    /// For each id of the columns, its place in `ids`.
     pub inverse: Buffer<u32>,
+    /// The number of distinct ids, one element.
+    pub count: Buffer<u32>,
+    /// The positions in `inverse` of each distinct id, one id after the other; empty on the CPU, whose
+    /// backward passes do without.
+    positions: Buffer<u32>,
+    /// Where the positions of each distinct id begin.
+    starts: Buffer<u32>,
 }
 
-/// Finds the distinct ids of the columns.
-pub fn forward(columns: &[Column<'_>], stream: &Stream) -> Result<Partition> {
-    let count: usize = columns.iter().map(|column| column.ids.len()).sum();
-    ensure(u32::try_from(count).is_ok(), "partition_ids", || {
-        format!("{count} ids in a batch, above 2^32 - 1")
-    })?;
+impl Partition {
+    /// Where the ids of a logical table occur, for backward passes on a device.
+    pub fn occurrences(&self, table: usize) -> Option<Occurrences<'_>> {
+        let Self { positions, starts, table_offsets, .. } = self;
+        (!starts.is_empty()).then_some(Occurrences { positions, starts, table_offsets, table })
+    }
+}
+
+/// Finds the distinct ids of the columns, whose tables are below `tables`.
+pub fn forward(columns: &[Column<'_>], tables: usize, stream: &Stream) -> Result<Partition> {
+    let mut first_ids = Vec::with_capacity(columns.len());
+    let mut total = 0usize;
+    for Column { table, ids, offsets } in columns {
+        ensure(*table < tables, "partition_ids", || format!("table {table} of {tables}"))?;
+        offsets.map_or(Ok(()), |offsets| check_offsets("partition_ids", offsets, ids.len()))?;
+        first_ids.push(total);
+        total += ids.len();
+    }
+    ensure(i32::try_from(total).is_ok(), "partition_ids", || format!("{total} ids in a batch, above 2^31 - 1"))?;
     match stream.device() {
         Device::Cpu => {
-            let columns: Vec<_> = columns.iter().map(|column| (column.table, column.ids.host())).collect();
-            let (ids, ranges, inverse) = cpu::partition_ids::forward(&columns);
-            Ok(Partition { ids: ids.into(), ranges, inverse: inverse.into() })
+            let valid = |column: &Column<'_>| {
+                let end = column.offsets.and_then(|offsets| offsets.host().last().copied());
+                end.map_or(column.ids.len(), |end| end as usize)
+            };
+            let host: Vec<_> =
+                columns.iter().map(|c| (c.table, &c.ids.host()[..valid(c)], c.ids.len())).collect();
+            let (ids, table_offsets, inverse) = cpu::partition_ids::forward(&host, tables);
+            Ok(Partition {
+                count: vec![ids.len() as u32].into(),
+                ids: ids.into(),
+                table_offsets: table_offsets.into(),
+                first_ids,
+                inverse: inverse.into(),
+                ..Partition::default()
+            })
+        }
+        _ => {
+            let raw = |(column, &first): (&Column<'_>, &usize)| {
+                Ok(recis_ids_column {
+                    ids: column.ids.on(stream)?,
+                    offsets: column.offsets.map_or(Ok(std::ptr::null::<i32>()), |offsets| offsets.on(stream))?,
+                    rows: column.offsets.map_or(0, |offsets| offsets.len() as i64 - 1),
+                    capacity: column.ids.len() as i64,
+                    first: first as i64,
+                    table: column.table as u32,
+                })
+            };
+            let raw = columns.iter().zip(&first_ids).map(raw).collect::<Result<Vec<_>>>()?;
+            let (total_ids, table_count) = (total as i64, tables as i64);
+            let mut scratch = workspace!(stream, recis_partition_ids_workspace_size(total_ids, table_count))?;
+            let mut ids = Buffer::unset(total, stream)?;
+            let mut table_offsets = Buffer::unset(tables + 1, stream)?;
+            let [mut inverse, mut positions] = [Buffer::unset(total, stream)?, Buffer::unset(total, stream)?];
+            let mut starts = Buffer::unset(total + 1, stream)?;
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(
+                stream,
+                recis_partition_ids_forward(
+                    raw.as_ptr(),
+                    raw.len() as i64,
+                    table_count,
+                    total_ids,
+                    ids.on_mut(stream)?,
+                    table_offsets.on_mut(stream)?,
+                    inverse.on_mut(stream)?,
+                    positions.on_mut(stream)?,
+                    starts.on_mut(stream)?,
+                    scratch,
+                    bytes
+                )
+            )?;
+            let count = table_offsets.element(tables, stream)?;
+            Ok(Partition { ids, table_offsets, first_ids, inverse, count, positions, starts })
         }
     }
 }

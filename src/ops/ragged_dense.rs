@@ -4,13 +4,14 @@
 use crate::device::{Buffer, Device, Element, Stream};
 use crate::error::ensure;
 use crate::ops::check_offsets;
+use crate::ops::launch::only_cpu;
 use crate::{Result, ops::cpu};
 
 pub use super::truncate::Side;
 
 /// Values in rows of one shape.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dense<T> {
+pub struct Dense<T: Element> {
     /// As many values as the shape says.
     pub values: Buffer<T>,
     /// Outermost dimension first: rows, then the length of the longest list of each level.
@@ -19,7 +20,7 @@ pub struct Dense<T> {
 
 /// Values in rows of lengths of their own.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ragged<T> {
+pub struct Ragged<T: Element> {
     /// All values, row after row.
     pub values: Buffer<T>,
     /// Prefix sums of each level, outermost first.
@@ -53,6 +54,7 @@ pub fn to_dense<T: Element>(
             let values = cpu::ragged_dense::to_dense(values.host(), &offsets, &shape, default);
             Ok(Dense { values: values.into(), shape })
         }
+        device => Err(only_cpu("ragged_dense", device)),
     }
 }
 
@@ -80,6 +82,7 @@ pub fn from_dense<T: Element>(dense: &Dense<T>, invalid: Option<T>, stream: &Str
             let (values, offsets) = cpu::ragged_dense::from_dense(values.host(), shape, invalid);
             Ok(Ragged { values: values.into(), offsets: offsets.into_iter().map(Buffer::from).collect() })
         }
+        device => Err(only_cpu("ragged_dense", device)),
     }
 }
 
@@ -137,5 +140,6 @@ pub fn topk_index(
             let (values, offsets) = cpu::ragged_dense::topk_index(cutoff, topk.host(), k, indicator.host());
             Ok(Ragged { values: values.into(), offsets: vec![offsets.into()] })
         }
+        device => Err(only_cpu("ragged_dense", device)),
     }
 }

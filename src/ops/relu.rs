@@ -2,15 +2,19 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ops::launch::launch;
 use crate::{Result, ops::cpu};
 
 /// `y = max(x, 0)`.
 pub fn forward(x: &Buffer<f32>, y: &mut Buffer<f32>, stream: &Stream) -> Result<()> {
     ensure(x.len() == y.len(), "relu", || format!("{} values but room for {}", x.len(), y.len()))?;
     match stream.device() {
-        Device::Cpu => cpu::relu::forward(x.host(), y.host_mut()),
+        Device::Cpu => {
+            cpu::relu::forward(x.host(), y.host_mut());
+            Ok(())
+        }
+        _ => launch!(stream, recis_relu_forward(x.on(stream)?, x.len() as i64, y.on_mut(stream)?)),
     }
-    Ok(())
 }
 
 /// `d_x = d_y` where the output `y` is positive, else 0.
@@ -19,7 +23,13 @@ pub fn backward(y: &Buffer<f32>, d_y: &Buffer<f32>, d_x: &mut Buffer<f32>, strea
         format!("{} outputs, {} gradients, room for {}", y.len(), d_y.len(), d_x.len())
     })?;
     match stream.device() {
-        Device::Cpu => cpu::relu::backward(y.host(), d_y.host(), d_x.host_mut()),
+        Device::Cpu => {
+            cpu::relu::backward(y.host(), d_y.host(), d_x.host_mut());
+            Ok(())
+        }
+        _ => {
+            let (y, d_y, count) = (y.on(stream)?, d_y.on(stream)?, y.len() as i64);
+            launch!(stream, recis_relu_backward(y, d_y, count, d_x.on_mut(stream)?))
+        }
     }
-    Ok(())
 }

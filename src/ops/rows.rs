@@ -1,31 +1,31 @@
 //! The storage of a table's rows, and moving rows in and out of it. f32.
 //!
 //! A row holds its slots side by side, [embedding | exp_avg | exp_avg_sq]: an update then touches
-//! one place in memory instead of three. Rows live in blocks that never move, so growth copies
-//! nothing.
+//! one place in memory instead of three. Rows never move, so growth copies nothing.
 
-use crate::device::{Buffer, Device, Stream};
+use crate::device::{Buffer, Device, Growing, Stream};
 use crate::error::ensure;
-use crate::ops::hash_table::NO_ROW;
-use crate::{Result, ops::cpu};
-
-/// Rows a block; RecIS's `block_size`.
-pub const BLOCK_ROWS: usize = 10240;
+use crate::ffi::recis_rows;
+use crate::ops::hash_table::{NO_ROW, New};
+use crate::ops::initialize::Sources;
+use crate::ops::launch::launch;
+use crate::ops::{count_on, cpu, host_count};
+use crate::Result;
 
 /// Rows of `slots` × `dim` values.
 pub struct Rows {
-    pub(crate) dim: usize,
-    pub(crate) slots: usize,
-    pub(crate) blocks: Vec<Buffer<f32>>,
+    dim: usize,
+    slots: usize,
+    values: Growing<f32>,
 }
 
 impl Rows {
-    /// Storage without rows.
-    pub fn new(dim: usize, slots: usize) -> Result<Self> {
+    /// Storage without rows, on the stream's device.
+    pub fn new(dim: usize, slots: usize, stream: &Stream) -> Result<Self> {
         ensure(dim > 0 && slots > 0, "rows", || {
             format!("rows of {slots} slots of {dim} values hold nothing")
         })?;
-        Ok(Self { dim, slots, blocks: Vec::new() })
+        Ok(Self { dim, slots, values: Growing::new(stream)? })
     }
 
     /// Values a slot.
@@ -40,37 +40,59 @@ impl Rows {
 
     /// The number of rows there is memory for.
     pub fn capacity(&self) -> usize {
-        self.blocks.len() * BLOCK_ROWS
+        self.values.capacity() / self.stride()
     }
 
     /// Makes room for rows below `bound`; what new rows hold is unspecified.
-    pub fn reserve(&mut self, bound: usize, stream: &Stream) -> Result<()> {
-        while self.capacity() < bound {
-            self.blocks.push(Buffer::zeros(BLOCK_ROWS * self.slots * self.dim, stream)?);
-        }
-        Ok(())
+    pub fn reserve(&mut self, bound: usize) -> Result<()> {
+        self.values.grow(bound.saturating_mul(self.stride()))
     }
 
+    fn stride(&self) -> usize {
+        self.slots * self.dim
+    }
+
+    pub(crate) fn layout(&self) -> cpu::rows::Layout {
+        cpu::rows::Layout { dim: self.dim, slots: self.slots }
+    }
+
+    pub(crate) fn host_mut(&mut self) -> &mut [f32] {
+        self.values.host_mut()
+    }
+
+    /// The storage as kernels take it.
+    pub(crate) fn raw(&self) -> recis_rows {
+        recis_rows {
+            storage: self.values.pointer(),
+            bound: self.capacity() as i64,
+            dim: self.dim as i64,
+            stride: self.stride() as i64,
+        }
+    }
+
+    /// Checks that `values` are one slot of each of `rows`, and on the host that there are such rows;
+    /// kernels pass over others.
     pub(crate) fn check(&self, rows: &Buffer<u32>, values: usize) -> Result<()> {
         ensure(values == rows.len() * self.dim, "rows", || {
             format!("{values} values for {} rows of {}", rows.len(), self.dim)
         })?;
-        match rows.device() {
-            Device::Cpu => {
-                let outside = rows.host().iter().find(|&&r| r != NO_ROW && r as usize >= self.capacity());
-                ensure(outside.is_none(), "rows", || {
-                    format!("row {} of {}", outside.copied().unwrap_or_default(), self.capacity())
-                })
-            }
+        if rows.device() != Device::Cpu {
+            return Ok(());
         }
+        let outside = rows.host().iter().find(|&&r| r != NO_ROW && r as usize >= self.capacity());
+        ensure(outside.is_none(), "rows", || {
+            format!("row {} of {}", outside.copied().unwrap_or_default(), self.capacity())
+        })
     }
 }
 
-/// Copies a slot of each row to `out` [rows, dim]; zeros for [`NO_ROW`].
+/// Copies a slot of each of the first `count` rows (one element; none: all) to `out` [rows, dim];
+/// zeros for [`NO_ROW`].
 pub fn gather(
     storage: &Rows,
     slot: usize,
     rows: &Buffer<u32>,
+    count: Option<&Buffer<u32>>,
     out: &mut Buffer<f32>,
     stream: &Stream,
 ) -> Result<()> {
@@ -78,12 +100,17 @@ pub fn gather(
     ensure(slot < storage.slots, "rows", || format!("slot {slot} of {}", storage.slots))?;
     match stream.device() {
         Device::Cpu => {
-            let blocks: Vec<&[f32]> = storage.blocks.iter().map(Buffer::host).collect();
-            let layout = cpu::rows::Layout { dim: storage.dim, slots: storage.slots };
-            cpu::rows::gather(&blocks, layout, slot, rows.host(), out.host_mut());
+            let count = host_count("rows", count, rows.len())?;
+            let out = &mut out.host_mut()[..count * storage.dim];
+            cpu::rows::gather(storage.values.host(), storage.layout(), slot, rows.host(), out);
+            Ok(())
+        }
+        _ => {
+            let (capacity, rows, count) = (rows.len() as i64, rows.on(stream)?, count_on(count, stream)?);
+            let (slot, out) = (slot as i64, out.on_mut(stream)?);
+            launch!(stream, recis_rows_gather(&storage.raw(), slot, rows, capacity, count, out))
         }
     }
-    Ok(())
 }
 
 /// Writes `values` [rows, dim] to a slot of each row; [`NO_ROW`] is passed over. Rows must differ.
@@ -98,10 +125,73 @@ pub fn scatter(
     ensure(slot < storage.slots, "rows", || format!("slot {slot} of {}", storage.slots))?;
     match stream.device() {
         Device::Cpu => {
-            let layout = cpu::rows::Layout { dim: storage.dim, slots: storage.slots };
-            let mut blocks: Vec<&mut [f32]> = storage.blocks.iter_mut().map(Buffer::host_mut).collect();
-            cpu::rows::scatter(&mut blocks, layout, slot, rows.host(), values.host());
+            let layout = storage.layout();
+            cpu::rows::scatter(storage.values.host_mut(), layout, slot, rows.host(), values.host());
+            Ok(())
+        }
+        _ => {
+            let (capacity, rows, values) = (rows.len() as i64, rows.on(stream)?, values.on(stream)?);
+            let (slot, all) = (slot as i64, std::ptr::null::<u32>());
+            launch!(stream, recis_rows_scatter(&storage.raw(), slot, rows, capacity, all, values))
         }
     }
-    Ok(())
+}
+
+/// Gives new rows their initial values, and zeros in the slots behind the first: erased rows come back
+/// with what they last held. `ids` are grouped by logical table: those of table `t` are
+/// `table_offsets[t]..table_offsets[t + 1]`.
+pub fn initialize(
+    storage: &mut Rows,
+    sources: &Sources,
+    ids: &Buffer<i64>,
+    table_offsets: &Buffer<u32>,
+    rows: &Buffer<u32>,
+    new: &New,
+    stream: &Stream,
+) -> Result<()> {
+    ensure(ids.len() == rows.len() && new.places.len() <= ids.len(), "rows", || {
+        format!("{} ids, {} rows, at most {} new ones", ids.len(), rows.len(), new.places.len())
+    })?;
+    ensure(sources.tables() + 1 == table_offsets.len(), "rows", || {
+        format!("initial values for {} tables, offsets of {}", sources.tables(), table_offsets.len())
+    })?;
+    match stream.device() {
+        Device::Cpu => {
+            storage.check(rows, rows.len() * storage.dim)?;
+            let count = host_count("rows", Some(&new.count), new.places.len())?;
+            let (layout, new) = (storage.layout(), &new.places.host()[..count]);
+            let new_rows: Vec<u32> = new.iter().map(|&place| rows.host()[place as usize]).collect();
+            cpu::rows::for_each_row(storage.values.host_mut(), layout, &new_rows, |row, i| {
+                let place = new[i];
+                let table = table_offsets.host().partition_point(|&first| first <= place) - 1;
+                let (embedding, slots) = row.split_at_mut(layout.dim);
+                sources.fill(table, ids.host()[place as usize], embedding);
+                slots.fill(0.0);
+            });
+            Ok(())
+        }
+        _ => {
+            let (initializer, keys) = (sources.raw(), sources.keys_on(stream)?);
+            let (id_capacity, tables) = (ids.len() as i64, sources.tables() as i64);
+            let (ids, rows, offsets) = (ids.on(stream)?, rows.on(stream)?, table_offsets.on(stream)?);
+            let capacity = new.places.len() as i64;
+            let (places, count) = (new.places.on(stream)?, new.count.on(stream)?);
+            launch!(
+                stream,
+                recis_rows_initialize(
+                    &storage.raw(),
+                    &initializer,
+                    keys,
+                    ids,
+                    rows,
+                    id_capacity,
+                    offsets,
+                    tables,
+                    places,
+                    capacity,
+                    count
+                )
+            )
+        }
+    }
 }

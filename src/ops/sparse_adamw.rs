@@ -1,9 +1,12 @@
 //! Adam over the rows that a step has touched (SPEC 5.1, 5.2), f32.
 
-use crate::device::{Buffer, Device, Stream};
+use crate::device::{Device, Stream};
 use crate::error::ensure;
+use crate::ops::launch::launch;
+use crate::ops::merge_gradients::Gradients;
 use crate::ops::rows::Rows;
-use crate::{Result, ops::cpu};
+use crate::ops::{count_on, cpu, host_count};
+use crate::Result;
 
 /// How a touched row shrinks before its update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,28 +50,47 @@ impl Coefficients {
 }
 
 /// `e *= decay; m = m β₁ + g (1 - β₁); v = v β₂ + (1 - β₂) g²; e += α m / (√v + eps)` for every row,
-/// stored as [embedding | exp_avg | exp_avg_sq]; `gradients` [rows, dim]. Rows must differ;
+/// stored as [embedding | exp_avg | exp_avg_sq]. Rows must differ;
 /// [`crate::ops::hash_table::NO_ROW`] is passed over.
 pub fn step(
     storage: &mut Rows,
-    rows: &Buffer<u32>,
-    gradients: &Buffer<f32>,
+    gradients: &Gradients,
     coefficients: &Coefficients,
     stream: &Stream,
 ) -> Result<()> {
-    storage.check(rows, gradients.len())?;
+    let Gradients { rows, values, count } = gradients;
+    storage.check(rows, values.len())?;
     ensure(storage.slots() == 3, "sparse_adamw", || {
         format!("rows have {} slots; the step needs embedding, exp_avg and exp_avg_sq", storage.slots())
     })?;
     match stream.device() {
         Device::Cpu => {
-            let dim = storage.dim();
-            let layout = cpu::rows::Layout { dim, slots: 3 };
-            let mut blocks: Vec<&mut [f32]> = storage.blocks.iter_mut().map(Buffer::host_mut).collect();
-            cpu::rows::for_each_row(&mut blocks, layout, rows.host(), |row, i| {
-                cpu::sparse_adamw::update(row, &gradients.host()[i * dim..][..dim], coefficients);
+            let count = host_count("sparse_adamw", count.as_ref(), rows.len())?;
+            let (layout, dim) = (storage.layout(), storage.dim());
+            cpu::rows::for_each_row(storage.host_mut(), layout, &rows.host()[..count], |row, i| {
+                cpu::sparse_adamw::update(row, &values.host()[i * dim..][..dim], coefficients);
             });
+            Ok(())
+        }
+        _ => {
+            let (capacity, rows) = (rows.len() as i64, rows.on(stream)?);
+            let (count, values) = (count_on(count.as_ref(), stream)?, values.on(stream)?);
+            let Coefficients { alpha, decay, beta1, beta2, eps } = *coefficients;
+            launch!(
+                stream,
+                recis_sparse_adamw_step(
+                    &storage.raw(),
+                    rows,
+                    capacity,
+                    count,
+                    values,
+                    alpha,
+                    decay,
+                    beta1,
+                    beta2,
+                    eps
+                )
+            )
         }
     }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ops::launch::launch;
 use crate::{Result, ops::cpu};
 
 pub use cpu::string_hash::{farm, murmur};
@@ -45,17 +46,23 @@ pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
         })?;
         super::check_offsets("string_hash", c.offsets, c.bytes.len())?;
     }
-    match stream.device() {
+    columns.iter_mut().try_for_each(|c| match stream.device() {
         Device::Cpu => {
-            for c in columns.iter_mut() {
-                let bytes: &[u8] = bytemuck::cast_slice(c.bytes.host());
-                let (offsets, out) = (c.offsets.host(), c.out.host_mut());
-                match c.hash_type {
-                    HashType::Farm => cpu::string_hash::forward(bytes, offsets, farm, out),
-                    HashType::Murmur => cpu::string_hash::forward(bytes, offsets, murmur, out),
-                }
+            let bytes: &[u8] = bytemuck::cast_slice(c.bytes.host());
+            let (offsets, out) = (c.offsets.host(), c.out.host_mut());
+            match c.hash_type {
+                HashType::Farm => cpu::string_hash::forward(bytes, offsets, farm, out),
+                HashType::Murmur => cpu::string_hash::forward(bytes, offsets, murmur, out),
+            }
+            Ok(())
+        }
+        _ => {
+            let (bytes, offsets) = (c.bytes.on(stream)?, c.offsets.on(stream)?);
+            let (count, out) = (c.out.len() as i64, c.out.on_mut(stream)?);
+            match c.hash_type {
+                HashType::Farm => launch!(stream, recis_string_hash_farm(bytes, offsets, count, out)),
+                HashType::Murmur => launch!(stream, recis_string_hash_murmur(bytes, offsets, count, out)),
             }
         }
-    }
-    Ok(())
+    })
 }

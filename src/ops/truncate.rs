@@ -2,7 +2,9 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ffi::{recis_ragged, recis_side};
 use crate::ops::check_offsets;
+use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::{Result, ops::cpu};
 
 /// Which end of a row is kept.
@@ -28,7 +30,7 @@ pub struct Column<'a> {
     pub side: Side,
 }
 
-/// A column that has been cut.
+/// A column that has been cut; there may be room for more values than it has.
 #[derive(Debug, PartialEq)]
 pub struct Truncated {
     /// What is left of the values.
@@ -47,17 +49,64 @@ pub fn forward(columns: &[Column<'_>], stream: &Stream) -> Result<Vec<Truncated>
             format!("{} weights for {} values", c.weights.map_or(0, Buffer::len), c.values.len())
         })?;
     }
+    columns.iter().map(|column| truncate(column, stream)).collect()
+}
+
+fn truncate(c: &Column<'_>, stream: &Stream) -> Result<Truncated> {
     match stream.device() {
-        Device::Cpu => Ok(columns.iter().map(truncate).collect()),
+        Device::Cpu => {
+            let from = c.offsets.host();
+            let to = cpu::truncate::offsets(from, c.keep);
+            Ok(Truncated {
+                values: cpu::truncate::copy(c.values.host(), from, &to, c.side).into(),
+                weights: c.weights.map(|w| cpu::truncate::copy(w.host(), from, &to, c.side).into()),
+                offsets: to.into(),
+            })
+        }
+        _ => {
+            let rows = c.offsets.len() - 1;
+            let capacity = c.values.len().min(rows.saturating_mul(c.keep));
+            let mut scratch = workspace!(stream, recis_truncate_workspace_size(rows as i64))?;
+            let mut cut = Truncated {
+                values: Buffer::unset(capacity, stream)?,
+                offsets: Buffer::unset(rows + 1, stream)?,
+                weights: c.weights.map(|_| Buffer::unset(capacity, stream)).transpose()?,
+            };
+            let column = recis_ragged {
+                values: c.values.on(stream)?,
+                offsets: c.offsets.on(stream)?,
+                weights: c.weights.map_or(Ok(std::ptr::null()), |weights| weights.on(stream))?,
+                rows: rows as i64,
+                capacity: c.values.len() as i64,
+            };
+            let (keep, side) = (i64::try_from(c.keep).unwrap_or(i64::MAX), c.side.raw());
+            let (values, offsets) = (cut.values.on_mut(stream)?, cut.offsets.on_mut(stream)?);
+            let weights = cut.weights.as_mut().map_or(Ok(std::ptr::null_mut()), |w| w.on_mut(stream))?;
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(
+                stream,
+                recis_truncate_forward(
+                    &column,
+                    keep,
+                    side,
+                    values,
+                    offsets,
+                    weights,
+                    capacity as i64,
+                    scratch,
+                    bytes
+                )
+            )?;
+            Ok(cut)
+        }
     }
 }
 
-fn truncate(c: &Column<'_>) -> Truncated {
-    let from = c.offsets.host();
-    let to = cpu::truncate::offsets(from, c.keep);
-    Truncated {
-        values: cpu::truncate::copy(c.values.host(), from, &to, c.side).into(),
-        weights: c.weights.map(|w| cpu::truncate::copy(w.host(), from, &to, c.side).into()),
-        offsets: to.into(),
+impl Side {
+    fn raw(self) -> recis_side {
+        match self {
+            Self::Left => recis_side::RECIS_LEFT,
+            Self::Right => recis_side::RECIS_RIGHT,
+        }
     }
 }

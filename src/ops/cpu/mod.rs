@@ -9,6 +9,7 @@ pub mod combine_tile;
 pub mod copy_column;
 pub mod encode_ids;
 pub mod feature_cross;
+pub mod fill;
 pub(crate) mod gemm;
 pub mod hash_table;
 pub mod initialize;

@@ -2,35 +2,29 @@
 
 use rayon::prelude::*;
 
-use crate::ops::hash_table::TableRange;
-
-/// Distinct ids by table, where each table's are, and the place of each id of the columns.
-pub fn forward(columns: &[(usize, &[i64])]) -> (Vec<i64>, Vec<TableRange>, Vec<u32>) {
-    let mut inverse = vec![0; columns.iter().map(|(_, ids)| ids.len()).sum()];
-    let mut tables: Vec<usize> = columns.iter().map(|(table, _)| *table).collect();
-    tables.sort_unstable();
-    tables.dedup();
+/// Distinct ids by table, where each table's begin, and the place of each id of the columns, which are
+/// (table, ids, room in the inverse).
+pub fn forward(columns: &[(usize, &[i64], usize)], tables: usize) -> (Vec<i64>, Vec<u32>, Vec<u32>) {
+    let mut inverse = vec![0; columns.iter().map(|(_, _, room)| room).sum()];
     // Each table takes the parts of the inverse that belong to its columns.
-    let mut parts: Vec<Vec<(&[i64], &mut [u32])>> = tables.iter().map(|_| Vec::new()).collect();
+    let mut parts: Vec<Vec<(&[i64], &mut [u32])>> = (0..tables).map(|_| Vec::new()).collect();
     let mut rest = inverse.as_mut_slice();
-    for (table, ids) in columns {
-        let (part, others) = rest.split_at_mut(ids.len());
+    for (table, ids, room) in columns {
+        let (part, others) = rest.split_at_mut(*room);
         rest = others;
-        parts[tables.partition_point(|t| t < table)].push((ids, part));
+        parts[*table].push((ids, &mut part[..ids.len()]));
     }
     let distinct: Vec<Vec<i64>> = parts.par_iter_mut().map(|columns| deduplicate(columns)).collect();
-    let mut ranges = Vec::new();
-    let mut first = 0;
-    for (&table, ids) in tables.iter().zip(&distinct) {
-        ranges.push(TableRange { table, first, count: ids.len() });
-        first += ids.len();
+    let mut table_offsets = vec![0u32];
+    for ids in &distinct {
+        table_offsets.push(table_offsets[table_offsets.len() - 1] + ids.len() as u32);
     }
-    parts.par_iter_mut().zip(&ranges).for_each(|(columns, range)| {
+    parts.par_iter_mut().zip(&table_offsets).for_each(|(columns, first)| {
         for (_, inverse) in columns {
-            inverse.par_iter_mut().with_min_len(super::GRAIN).for_each(|place| *place += range.first as u32);
+            inverse.par_iter_mut().with_min_len(super::GRAIN).for_each(|place| *place += first);
         }
     });
-    (distinct.concat(), ranges, inverse)
+    (distinct.concat(), table_offsets, inverse)
 }
 
 /// The distinct ids of a table in order; the inverses take each id's place among them.

@@ -1,0 +1,125 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::sys::CUevent_flags;
+use cudarc::driver::{CudaEvent, CudaStream};
+
+use super::pinned::Block;
+use super::{Device, cuda};
+use crate::Result;
+
+/// An order of execution on a device. Operations take it last, and are enqueued on it.
+///
+/// On [`Device::Cpu`] an operation has finished when its call returns.
+#[derive(Clone, Default)]
+pub struct Stream {
+    device: Device,
+    cuda: Option<Arc<Cuda>>,
+}
+
+struct Cuda {
+    stream: Arc<CudaStream>,
+    /// Pinned memory that copies on this stream still read, and when they will have.
+    sources: Mutex<Vec<(CudaEvent, Block)>>,
+}
+
+impl Stream {
+    /// A new stream on `device`.
+    ///
+    /// # Errors
+    /// A device that cannot be used.
+    pub fn new(device: Device) -> Result<Self> {
+        let cuda = match device {
+            Device::Cuda(ordinal) => {
+                let stream = cuda::context(ordinal)?.new_stream().map_err(cuda::driver("make a stream"))?;
+                Some(Arc::new(Cuda { stream, sources: Mutex::default() }))
+            }
+            _ => None,
+        };
+        Ok(Self { device, cuda })
+    }
+
+    /// The device whose work this stream orders.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Waits until all work enqueued so far has finished.
+    pub fn synchronize(&self) -> Result<()> {
+        let Some(cuda) = &self.cuda else { return Ok(()) };
+        cuda::bind(&cuda.stream)?;
+        cuda.stream.synchronize().map_err(cuda::driver("finish the work of a stream"))
+    }
+
+    /// A mark behind what has been enqueued so far.
+    pub fn record(&self) -> Result<Event> {
+        let Some(cuda) = &self.cuda else { return Ok(Event { cuda: None, made: std::time::Instant::now() }) };
+        let event = cuda.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
+        let event = event.map_err(cuda::driver("record an event"))?;
+        Ok(Event { cuda: Some(event), made: std::time::Instant::now() })
+    }
+
+    pub(crate) fn cuda(&self) -> Option<&Arc<CudaStream>> {
+        self.cuda.as_ref().map(|cuda| &cuda.stream)
+    }
+
+    /// What launchers take; null on the host. The stream's context becomes the calling thread's.
+    #[cfg(any(recis_cuda, feature = "simt"))]
+    pub(crate) fn raw(&self) -> Result<crate::ffi::recis_stream_t> {
+        let Some(cuda) = &self.cuda else { return Ok(std::ptr::null_mut()) };
+        cuda::bind(&cuda.stream)?;
+        Ok(cuda.stream.cu_stream().cast())
+    }
+
+    /// Keeps a block until the copies enqueued so far have read it.
+    pub(super) fn keep(&self, block: Block) -> Result<()> {
+        let Some(cuda) = &self.cuda else { return Ok(()) };
+        let event = cuda.stream.record_event(None).map_err(cuda::driver("record an event"))?;
+        let mut sources = cuda.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.retain(|(event, _)| !event.is_complete());
+        sources.push((event, block));
+        Ok(())
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        // The blocks go back to the pool, so nothing may read them any more.
+        _ = self.stream.synchronize();
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stream({})", self.device)
+    }
+}
+
+/// A mark in a stream.
+pub struct Event {
+    cuda: Option<CudaEvent>,
+    made: std::time::Instant,
+}
+
+impl Event {
+    /// Whether all work before the mark has finished.
+    pub fn is_complete(&self) -> bool {
+        self.cuda.as_ref().is_none_or(CudaEvent::is_complete)
+    }
+
+    /// Waits until all work before the mark has finished.
+    pub fn synchronize(&self) -> Result<()> {
+        self.cuda.as_ref().map_or(Ok(()), |event| event.synchronize().map_err(cuda::driver("finish the work of a stream")))
+    }
+
+    /// The seconds from `earlier` to this mark: the device's, once it has got there.
+    pub fn seconds_since(&self, earlier: &Self) -> Result<f64> {
+        match (&earlier.cuda, &self.cuda) {
+            (Some(from), Some(to)) => {
+                let milliseconds = from.elapsed_ms(to).map_err(cuda::driver("measure time"))?;
+                Ok(f64::from(milliseconds) / 1e3)
+            }
+            _ => Ok((self.made - earlier.made).as_secs_f64()),
+        }
+    }
+}
