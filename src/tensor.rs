@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::Buffer;
+use crate::device::{Buffer, Device, Stream};
 use crate::{Error, Result};
 
 /// The numbers of a column.
@@ -32,6 +32,16 @@ impl Values {
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// These values in the memory of the stream's device: shared if they are there.
+    pub fn copy_to(&self, stream: &Stream) -> Result<Self> {
+        Ok(match self {
+            Self::F32(v) => Self::F32(v.copy_to(stream)?),
+            Self::F64(v) => Self::F64(v.copy_to(stream)?),
+            Self::I64(v) => Self::I64(v.copy_to(stream)?),
+            Self::I8(v) => Self::I8(v.copy_to(stream)?),
+        })
     }
 
     /// The element type as messages name it.
@@ -66,9 +76,19 @@ pub struct RaggedTensor {
     pub offsets: Vec<Buffer<i32>>,
     /// One weight per element, if the column has weights.
     pub weights: Option<Buffer<f32>>,
+    /// No list of the innermost level is longer, if that is known: with it, a device need not be asked
+    /// how much room a result takes.
+    pub longest: Option<usize>,
 }
 
 impl RaggedTensor {
+    /// A ragged column on the host; its longest list is looked up.
+    pub fn new(values: Values, offsets: Vec<Buffer<i32>>, weights: Option<Buffer<f32>>) -> Self {
+        let lengths = offsets.last().map(|offsets| offsets.host().windows(2).map(|ends| ends[1] - ends[0]));
+        let longest = lengths.and_then(|lengths| usize::try_from(lengths.max().unwrap_or(0)).ok());
+        Self { values, offsets, weights, longest }
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.offsets.first().map_or(0, |offsets| offsets.len().saturating_sub(1))
@@ -98,12 +118,37 @@ impl Tensor {
         }
     }
 
+    /// The device whose memory holds the column.
+    pub fn device(&self) -> Device {
+        match self.values() {
+            Values::F32(v) => v.device(),
+            Values::F64(v) => v.device(),
+            Values::I64(v) => v.device(),
+            Values::I8(v) => v.device(),
+        }
+    }
+
     /// The numbers.
     pub fn values(&self) -> &Values {
         match self {
             Self::Dense(t) => &t.values,
             Self::Ragged(t) => &t.values,
         }
+    }
+
+    /// The column in the memory of the stream's device: shared if it is there.
+    pub fn copy_to(&self, stream: &Stream) -> Result<Self> {
+        Ok(match self {
+            Self::Dense(t) => {
+                Self::Dense(DenseTensor { values: t.values.copy_to(stream)?, rows: t.rows, width: t.width })
+            }
+            Self::Ragged(t) => Self::Ragged(RaggedTensor {
+                values: t.values.copy_to(stream)?,
+                offsets: t.offsets.iter().map(|offsets| offsets.copy_to(stream)).collect::<Result<_>>()?,
+                weights: t.weights.as_ref().map(|weights| weights.copy_to(stream)).transpose()?,
+                longest: t.longest,
+            }),
+        })
     }
 
     /// Shape and element type, for messages: `dense f32 [1024, 8]`.
@@ -182,6 +227,22 @@ impl Batch {
     /// The columns, in order.
     pub fn columns(&self) -> impl Iterator<Item = (&str, &Arc<Tensor>)> {
         self.columns.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The batch with its columns in the memory of the stream's device: those that are there are
+    /// shared, the others copied.
+    pub fn copy_to(&self, stream: &Stream) -> Result<Self> {
+        let mut copy = self.without_columns();
+        for (name, tensor) in self.columns() {
+            let here = tensor.device() == stream.device();
+            copy.insert(name, if here { tensor.clone() } else { Arc::new(tensor.copy_to(stream)?) });
+        }
+        Ok(copy)
+    }
+
+    /// Where the batch came from, without its columns.
+    pub(crate) fn without_columns(&self) -> Self {
+        Self { rows: self.rows, sources: self.sources.clone(), end: self.end.clone(), columns: Vec::new() }
     }
 
     /// Where a row of this batch came from, for messages: `data_0.orc, row 17`.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use super::op::{Bucketize, Hash, Mod, SelectField, SequenceTruncate};
 use crate::device::{Buffer, Stream};
+use crate::ops::copy_column::{self, Place};
+use crate::ops::unfit::Unfit;
 use crate::ops::{bucketize, feature_cross, modulo, string_hash, truncate};
 use crate::tensor::{Batch, DenseTensor, RaggedTensor, Tensor, Values};
 use crate::{Error, Result};
@@ -51,13 +53,10 @@ pub(super) fn bucketize(inputs: &[Input<'_, Bucketize>], stream: &Stream) -> Res
     for input in inputs {
         let values = match input.tensor.values() {
             Values::F32(values) => Cow::Borrowed(values),
-            Values::F64(values) => {
-                let rounded: Vec<f32> = values.to_vec(stream)?.into_iter().map(|v| v as f32).collect();
-                Cow::Owned(Buffer::from_vec(rounded, stream)?)
-            }
+            Values::F64(values) => Cow::Owned(rounded(values, stream)?),
             _ => return input.unfit("Bucketize needs floats"),
         };
-        let out = Buffer::zeros(values.len(), stream)?;
+        let out = Buffer::unset(values.len(), stream)?;
         columns.push((values, Buffer::from_vec(input.op.0.clone(), stream)?, out));
     }
     let mut calls: Vec<_> = (columns.iter_mut())
@@ -67,11 +66,20 @@ pub(super) fn bucketize(inputs: &[Input<'_, Bucketize>], stream: &Stream) -> Res
     Ok(replace(inputs, columns.into_iter().map(|(_, _, out)| out)))
 }
 
+/// Floats as f32.
+fn rounded(values: &Buffer<f64>, stream: &Stream) -> Result<Buffer<f32>> {
+    let mut rounded = Buffer::unset(values.len(), stream)?;
+    let (column, place) = (copy_column::Column::F64(values), Place { first_column: 0, stride: 1 });
+    // Values that are not finite have their bucket too.
+    copy_column::forward(column, 1, &mut rounded, place, &mut Unfit::new(stream)?, stream)?;
+    Ok(rounded)
+}
+
 pub(super) fn modulo(inputs: &[Input<'_, Mod>], stream: &Stream) -> Result<Vec<Tensor>> {
     let mut columns = Vec::new();
     for input in inputs {
         let values = input.ids("Mod needs ids")?;
-        columns.push((values, input.op.0, Buffer::zeros(values.len(), stream)?));
+        columns.push((values, input.op.0, Buffer::unset(values.len(), stream)?));
     }
     let mut calls: Vec<_> = (columns.iter_mut())
         .map(|(values, modulus, out)| modulo::Column { values, modulus: *modulus, out })
@@ -91,7 +99,7 @@ pub(super) fn hash(inputs: &[Input<'_, Hash>], stream: &Stream) -> Result<Vec<Te
         let Some((strings, rows @ [_, ..])) = offsets.split_last() else {
             return input.unfit("Hash needs rows of strings");
         };
-        let out = Buffer::zeros(strings.len().saturating_sub(1), stream)?;
+        let out = Buffer::unset(strings.len().saturating_sub(1), stream)?;
         columns.push((bytes, strings, input.op.0, rows.to_vec(), out));
     }
     let mut calls: Vec<_> = (columns.iter_mut())
@@ -104,7 +112,8 @@ pub(super) fn hash(inputs: &[Input<'_, Hash>], stream: &Stream) -> Result<Vec<Te
         .collect();
     string_hash::forward(&mut calls, stream)?;
     let ragged =
-        |offsets, out| Tensor::Ragged(RaggedTensor { values: Values::I64(out), offsets, weights: None });
+        |offsets, out| RaggedTensor { values: Values::I64(out), offsets, weights: None, longest: None };
+    let ragged = |offsets, out| Tensor::Ragged(ragged(offsets, out));
     Ok(columns.into_iter().map(|(_, _, _, offsets, out)| ragged(offsets, out)).collect())
 }
 
@@ -115,7 +124,7 @@ pub(super) fn truncate(
 ) -> Result<Vec<Tensor>> {
     let mut columns = Vec::new();
     for input in inputs {
-        let Tensor::Ragged(RaggedTensor { values: Values::I64(values), offsets, weights }) =
+        let Tensor::Ragged(RaggedTensor { values: Values::I64(values), offsets, weights, .. }) =
             input.tensor.as_ref()
         else {
             return input.unfit("SequenceTruncate needs rows of ids");
@@ -132,12 +141,14 @@ pub(super) fn truncate(
         columns.push(truncate::Column { values, offsets, weights: weights.as_ref(), keep, side });
     }
     let cut = truncate::forward(&columns, stream)?;
-    let ragged = |cut: truncate::Truncated| RaggedTensor {
+    let ragged = |(cut, keep): (truncate::Truncated, usize)| RaggedTensor {
         values: Values::I64(cut.values),
         offsets: vec![cut.offsets],
         weights: cut.weights,
+        longest: (keep < usize::MAX).then_some(keep),
     };
-    Ok(cut.into_iter().map(|cut| Tensor::Ragged(ragged(cut))).collect())
+    let keeps: Vec<usize> = columns.iter().map(|column| column.keep).collect();
+    Ok(cut.into_iter().zip(keeps).map(|cut| Tensor::Ragged(ragged(cut))).collect())
 }
 
 fn check_lengths(
@@ -163,10 +174,11 @@ fn check_lengths(
 pub(super) fn cross(feature: &str, x: &Tensor, y: &Tensor, stream: &Stream) -> Result<Tensor> {
     fn side<'a>(feature: &str, tensor: &'a Tensor) -> Result<feature_cross::Side<'a>> {
         match tensor {
-            Tensor::Ragged(RaggedTensor { values: Values::I64(values), offsets, weights })
+            Tensor::Ragged(RaggedTensor { values: Values::I64(values), offsets, weights, longest })
                 if offsets.len() == 1 =>
             {
-                Ok(feature_cross::Side { values, offsets: &offsets[0], weights: weights.as_ref() })
+                let (offsets, weights, longest) = (&offsets[0], weights.as_ref(), *longest);
+                Ok(feature_cross::Side { values, offsets, weights, longest })
             }
             _ => unfit(feature, "FeatureCross needs rows of ids", tensor),
         }
@@ -176,6 +188,7 @@ pub(super) fn cross(feature: &str, x: &Tensor, y: &Tensor, stream: &Stream) -> R
         values: Values::I64(crossed.values),
         offsets: vec![crossed.offsets],
         weights: Some(crossed.weights),
+        longest: None,
     }))
 }
 
@@ -189,6 +202,7 @@ fn replace<O>(inputs: &[Input<'_, O>], outs: impl IntoIterator<Item = Buffer<i64
             values: Values::I64(out),
             offsets: t.offsets.clone(),
             weights: t.weights.clone(),
+            longest: t.longest,
         }),
     };
     inputs.iter().zip(outs).map(|(input, out)| with(&input.tensor, out)).collect()

@@ -1,6 +1,7 @@
 //! The training loop.
 
 use std::fmt;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +13,9 @@ use super::checkpoint::{self, Snapshot};
 use super::{Hook, Logger, LoggerHook, Metrics, MetricsFileHook, Resume, StepReport, TrainingArguments};
 use crate::io::Dataset;
 use crate::metrics::added_metrics;
-use crate::nn::Plan;
+use crate::nn::{PendingStep, Plan, StepOutput};
 use crate::snapshot::ModelSnapshot;
-use crate::tensor::{Batch, Position};
+use crate::tensor::Position;
 use crate::{Error, Result};
 
 /// Trains a model on a dataset: epochs, updates, hooks, checkpoints, and resuming from them.
@@ -28,7 +29,29 @@ pub struct Trainer {
     progress: Progress,
     local_step: u64,
     logger: Logger,
+    /// Steps that have been enqueued and not yet told of.
+    pending: VecDeque<Pending>,
+    /// When the last step was told of, if nothing else was done since.
+    last_report: Option<Instant>,
 }
+
+/// A step that a device is working on.
+struct Pending {
+    step: PendingStep,
+    /// All but what the step says.
+    report: StepReport,
+    asked: Instant,
+    /// Where its batch begins, for messages.
+    place: String,
+}
+
+/// A step that is finished: its report without what it says, when its batch was asked for, and what
+/// it says.
+type Finished = (StepReport, Instant, StepOutput);
+
+/// Steps a device is given before the host waits for the first of them: it then has one to work on
+/// while the host prepares the next.
+const STEPS_AHEAD: usize = 1;
 
 /// Where training stands; a checkpoint keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -82,6 +105,8 @@ impl Trainer {
             progress: Progress::default(),
             local_step: 0,
             logger: Logger::new("Trainer"),
+            pending: VecDeque::new(),
+            last_report: None,
         })
     }
 
@@ -123,12 +148,13 @@ impl Trainer {
             if let Some(reason) = self.finished() {
                 break reason;
             }
-            if let Some(reason) = self.train_epoch(&mut last)? {
-                self.plan.apply_gradients()?;
+            let reason = self.train_epoch(&mut last)?;
+            self.plan.apply_gradients()?;
+            self.tell_of(0, &mut last)?;
+            if let Some(reason) = reason {
                 self.save()?;
                 break reason;
             }
-            self.plan.apply_gradients()?;
             self.progress.epoch += 1;
             self.progress.position = None;
             self.save()?;
@@ -218,23 +244,25 @@ impl Trainer {
             let asked = Instant::now();
             let Some(batch) = batches.next().transpose()? else { break };
             let wait_seconds = asked.elapsed().as_secs_f64();
-            let metrics = self.train_batch(&batch)?;
-            micro_batches += 1;
-            let applied = micro_batches % self.args.gradient_accumulation_steps == 0;
-            if applied {
-                self.plan.apply_gradients()?;
-            }
             let report = StepReport {
                 global_step: self.progress.step,
                 local_step: self.local_step,
                 epoch: self.progress.epoch,
-                metrics,
+                metrics: Metrics::new(),
                 rows: batch.rows,
-                step_seconds: asked.elapsed().as_secs_f64(),
+                step_seconds: 0.0,
                 wait_seconds,
             };
-            self.hooks.iter_mut().try_for_each(|hook| hook.after_step(&report))?;
-            *last = Some(report);
+            let place = batch.place(0);
+            let step = self.plan.train_batch(&batch).map_err(|e| in_batch(e, report.global_step, &place))?;
+            self.pending.push_back(Pending { step, report, asked, place });
+            micro_batches += 1;
+            let finished = self.finished_steps(STEPS_AHEAD)?;
+            let applied = micro_batches % self.args.gradient_accumulation_steps == 0;
+            if applied {
+                self.plan.apply_gradients()?;
+            }
+            self.report(finished, last)?;
             self.progress.step += 1;
             self.progress.position = batch.end;
             self.local_step += 1;
@@ -246,6 +274,7 @@ impl Trainer {
                 return Ok(Some(StopReason::Signal));
             }
             if applied && self.save_is_due() {
+                self.tell_of(0, last)?;
                 self.save()?;
             }
         }
@@ -256,18 +285,40 @@ impl Trainer {
         Ok(None)
     }
 
-    fn train_batch(&mut self, batch: &Batch) -> Result<Metrics> {
-        let output = self.plan.train_batch(batch).map_err(|error| match error {
-            Error::Shape { .. } => Error::Data {
-                place: format!("step {}, the batch that begins at {}", self.progress.step, batch.place(0)),
-                what: error.to_string(),
-            },
-            other => other,
-        })?;
-        let mut metrics = Metrics::new();
-        metrics.set("loss", output.loss);
-        output.metrics.into_iter().chain(added_metrics()).for_each(|(name, value)| metrics.set(name, value));
-        Ok(metrics)
+    /// Takes the steps that are finished, waiting for all but the last `ahead`.
+    ///
+    /// # Errors
+    /// What a batch was unfit for. On a device more may have been learned by then; nothing of it has
+    /// been saved, since saving waits for all steps.
+    fn finished_steps(&mut self, ahead: usize) -> Result<Vec<Finished>> {
+        let mut finished = Vec::new();
+        while self.pending.front().is_some_and(|front| self.pending.len() > ahead || front.step.is_ready()) {
+            let Some(Pending { step, report, asked, place }) = self.pending.pop_front() else { break };
+            let output = step.wait().map_err(|e| in_batch(e, report.global_step, &place))?;
+            finished.push((report, asked, output));
+        }
+        Ok(finished)
+    }
+
+    /// Tells the hooks of finished steps.
+    fn report(&mut self, finished: Vec<Finished>, last: &mut Option<StepReport>) -> Result<()> {
+        for (mut report, asked, output) in finished {
+            report.metrics.set("loss", output.loss);
+            let metrics = output.metrics.into_iter().chain(added_metrics());
+            metrics.for_each(|(name, value)| report.metrics.set(name, value));
+            // Steps overlap on a device: what counts is how long after the one before.
+            report.step_seconds = self.last_report.unwrap_or(asked).elapsed().as_secs_f64();
+            self.last_report = Some(Instant::now());
+            self.hooks.iter_mut().try_for_each(|hook| hook.after_step(&report))?;
+            *last = Some(report);
+        }
+        Ok(())
+    }
+
+    /// Waits for all steps but the last `ahead`, and tells the hooks of them.
+    fn tell_of(&mut self, ahead: usize, last: &mut Option<StepReport>) -> Result<()> {
+        let finished = self.finished_steps(ahead)?;
+        self.report(finished, last)
     }
 
     /// Whether a multiple of `save_steps` lies in the steps since the last update.
@@ -277,6 +328,7 @@ impl Trainer {
     }
 
     fn save(&mut self) -> Result<()> {
+        self.last_report = None;
         let ModelSnapshot { tables, arrays } = self.plan.snapshot()?;
         let step = self.progress.step;
         let progress = serde_json::to_value(&self.progress).map_err(|e| Error::Checkpoint {
@@ -289,6 +341,17 @@ impl Trainer {
             &checkpoint::save(&args.output_dir, &snapshot, args.max_to_keep, args.save_concurrency_per_rank)?;
         self.logger.info(format!("saved {}", path.display()));
         self.hooks.iter_mut().try_for_each(|hook| hook.after_save(path, step))
+    }
+}
+
+/// Names the step and the batch in which an operation refused what it was given.
+fn in_batch(error: Error, step: u64, place: &str) -> Error {
+    match error {
+        Error::Shape { .. } => Error::Data {
+            place: format!("step {step}, the batch that begins at {place}"),
+            what: error.to_string(),
+        },
+        other => other,
     }
 }
 

@@ -11,6 +11,7 @@ use super::pack::pack;
 use super::pool::{Pool, Stopper};
 use super::schedule::file_name;
 use super::{BatchIter, MapFn};
+use crate::device::Stream;
 use crate::{Batch, Error, Position, Result, Source};
 
 /// The batches of one pass.
@@ -25,6 +26,8 @@ pub struct Batches {
     pub consumed: u64,
     /// Decoded and not yet packed; of the first, the rows up to `skip` are.
     pub pending: VecDeque<Decoded>,
+    /// Copies batches to where they are wanted.
+    pub stream: Stream,
     /// Nothing comes after the end or an error.
     pub ended: bool,
 }
@@ -60,7 +63,7 @@ impl Batches {
         let mut batch = self.functions.iter().try_fold(batch, |batch, function| function(batch))?;
         // A function may have built a new batch, which does not know where it ends.
         batch.end = end;
-        Ok(Some(batch))
+        Ok(Some(batch.copy_to(&self.stream)?))
     }
 
     /// Joins the next `rows` rows, which are pending, into a batch.
@@ -91,8 +94,11 @@ impl Batches {
             batch.end = Some(Position { rows: self.consumed, file: file_name(&last.file), row });
         }
 
-        let tensors: Vec<_> =
-            pieces.into_iter().map(|pieces| self.pool.submit_first(move || pack(&pieces))).collect();
+        let submit = |pieces: Vec<_>| {
+            let stream = self.stream.clone();
+            self.pool.submit_first(move || pack(&pieces, &stream))
+        };
+        let tensors: Vec<_> = pieces.into_iter().map(submit).collect();
         for (feature, tensor) in self.features.iter().zip(tensors) {
             let tensor = tensor.recv().unwrap_or_else(|_| Err("its packing was stopped".into()));
             let tensor = tensor.map_err(|what| {

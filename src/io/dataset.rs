@@ -9,6 +9,7 @@ use super::options::MapFn;
 use super::pool::Pool;
 use super::schedule::Schedule;
 use super::{BatchIter, Dataset, OrcDatasetOptions, Varlen, paths};
+use crate::device::Stream;
 use crate::{Batch, Error, Position, Result};
 
 /// Reads batches from ORC files.
@@ -153,6 +154,7 @@ impl Dataset for OrcDataset {
             functions: self.maps.iter().chain(&self.transforms).cloned().collect(),
             consumed: after.map_or(0, |after| after.rows),
             pending: VecDeque::new(),
+            stream: Stream::new(self.options.device)?,
             ended: false,
         };
         Prefetch::start(batches, self.options.prefetch)

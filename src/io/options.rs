@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Device;
 use crate::ops::string_hash::HashType;
 use crate::{Batch, Error, Result};
 
@@ -32,6 +33,9 @@ pub struct OrcDatasetOptions {
     pub shuffle: bool,
     /// What floating-point columns are cast to.
     pub dtype: Dtype,
+    /// Where batches are left. Those for a CUDA device are packed into pinned memory and copied on a
+    /// stream of their own, while the device works on others.
+    pub device: Device,
     /// Applied to each batch in order, after the functions of [`map`](super::OrcDataset::map).
     pub transform_fn: Vec<Box<dyn Fn(Batch) -> Result<Batch> + Send + Sync>>,
 }
@@ -48,6 +52,7 @@ impl Default for OrcDatasetOptions {
             drop_remainder: false,
             shuffle: false,
             dtype: Dtype::F32,
+            device: Device::Cpu,
             transform_fn: Vec::new(),
         }
     }

@@ -1,14 +1,20 @@
-use super::Metric;
+use super::{Metric, Reading};
 use crate::device::{Buffer, Stream};
-use crate::ops::auroc::{self, Counts};
+use crate::ops::auroc::{self, COUNTS};
 use crate::{Error, Result};
 
 /// The area under the ROC curve, from counts at evenly spaced thresholds (SPEC 6.1). Cumulative:
 /// nothing resets it, and checkpoints keep the counts.
-#[derive(Clone, Debug)]
 pub struct Auroc {
     num_thresholds: usize,
-    counts: Counts,
+    /// Made by the first batch, on its device.
+    on_device: Option<OnDevice>,
+}
+
+struct OnDevice {
+    thresholds: Buffer<f32>,
+    /// [tp | fp | tn | fn], each as long as the thresholds.
+    counts: Buffer<i64>,
 }
 
 impl Auroc {
@@ -21,36 +27,58 @@ impl Auroc {
             let what = format!("{num_thresholds}; it must be above 2");
             return Err(Error::Option { option: "Auroc num_thresholds".into(), what });
         }
-        Ok(Self { num_thresholds, counts: Counts::new(num_thresholds) })
+        Ok(Self { num_thresholds, on_device: None })
+    }
+
+    fn load(&self, counts: Vec<i64>, stream: &Stream) -> Result<OnDevice> {
+        let thresholds = Buffer::from_vec(auroc::thresholds(self.num_thresholds), stream)?;
+        Ok(OnDevice { thresholds, counts: Buffer::from_vec(counts, stream)? })
+    }
+
+    fn zeros(&self) -> Vec<i64> {
+        vec![0; COUNTS.len() * self.num_thresholds]
     }
 }
 
 impl Metric for Auroc {
     fn update(&mut self, prediction: &Buffer<f32>, label: &Buffer<f32>, stream: &Stream) -> Result<()> {
-        auroc::update(prediction, label, &mut self.counts, stream)
+        if self.on_device.is_none() {
+            self.on_device = Some(self.load(self.zeros(), stream)?);
+        }
+        let Some(OnDevice { thresholds, counts }) = &mut self.on_device else { return Ok(()) };
+        auroc::update(prediction, label, thresholds, counts, stream)
     }
 
-    fn compute(&self, _stream: &Stream) -> Result<f64> {
-        Ok(f64::from(auroc::score(&self.counts)))
+    fn compute(&self, stream: &Stream) -> Result<Reading> {
+        let Some(OnDevice { counts, .. }) = &self.on_device else {
+            return Ok(Reading::new(auroc::score(&self.zeros()).into()));
+        };
+        let counts = counts.read_back(stream)?;
+        Ok(Reading::later(|| Ok(auroc::score(&counts.wait()?).into())))
     }
 
     fn fresh(&self) -> Box<dyn Metric> {
-        Box::new(Self { num_thresholds: self.num_thresholds, counts: Counts::new(self.num_thresholds) })
+        Box::new(Self { num_thresholds: self.num_thresholds, on_device: None })
     }
 
-    fn state(&self, _stream: &Stream) -> Result<Vec<(&'static str, Vec<i64>)>> {
-        let Counts { tp, fp, tn, fn_ } = &self.counts;
-        Ok(vec![("tp", tp.clone()), ("fp", fp.clone()), ("tn", tn.clone()), ("fn", fn_.clone())])
-    }
-
-    fn restore(&mut self, state: &[(&'static str, Vec<i64>)], _stream: &Stream) -> Result<()> {
-        let take = |name: &str| {
-            let found = state.iter().find(|(n, counts)| *n == name && counts.len() == self.num_thresholds);
-            found
-                .map(|(_, counts)| counts.clone())
-                .ok_or_else(|| Error::Model(format!("Auroc wants {} counts '{name}'", self.num_thresholds)))
+    fn state(&self, stream: &Stream) -> Result<Vec<(&'static str, Vec<i64>)>> {
+        let counts = match &self.on_device {
+            Some(on_device) => on_device.counts.to_vec(stream)?,
+            None => self.zeros(),
         };
-        self.counts = Counts { tp: take("tp")?, fp: take("fp")?, tn: take("tn")?, fn_: take("fn")? };
+        let counts = counts.chunks(self.num_thresholds).map(<[i64]>::to_vec);
+        Ok(COUNTS.into_iter().zip(counts).collect())
+    }
+
+    fn restore(&mut self, state: &[(&'static str, Vec<i64>)], stream: &Stream) -> Result<()> {
+        let mut counts = Vec::new();
+        for name in COUNTS {
+            let found = state.iter().find(|(n, counts)| *n == name && counts.len() == self.num_thresholds);
+            let (_, found) = found
+                .ok_or_else(|| Error::Model(format!("Auroc wants {} counts '{name}'", self.num_thresholds)))?;
+            counts.extend_from_slice(found);
+        }
+        self.on_device = Some(self.load(counts, stream)?);
         Ok(())
     }
 }

@@ -10,13 +10,33 @@ pub use auroc::Auroc;
 use crate::Result;
 use crate::device::{Buffer, Stream};
 
+/// A number that a device may still be computing.
+pub struct Reading(Box<dyn FnOnce() -> Result<f64> + Send>);
+
+impl Reading {
+    /// A number that is known.
+    pub fn new(value: f64) -> Self {
+        Self(Box::new(move || Ok(value)))
+    }
+
+    /// The number that `read` gives, waiting for whatever it needs.
+    pub fn later(read: impl FnOnce() -> Result<f64> + Send + 'static) -> Self {
+        Self(Box::new(read))
+    }
+
+    /// The number. Waits for it.
+    pub fn wait(self) -> Result<f64> {
+        (self.0)()
+    }
+}
+
 /// A number computed from all predictions and labels seen so far.
 pub trait Metric: Send {
     /// Takes a batch into account; `prediction` and `label` have one value a row.
     fn update(&mut self, prediction: &Buffer<f32>, label: &Buffer<f32>, stream: &Stream) -> Result<()>;
 
-    /// The metric over everything seen.
-    fn compute(&self, stream: &Stream) -> Result<f64>;
+    /// The metric over everything seen so far. Enqueues what is needed to know it, and does not wait.
+    fn compute(&self, stream: &Stream) -> Result<Reading>;
 
     /// The same metric without what it has seen: evaluation uses it, so that training's counts
     /// stay training's.

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::device::{Buffer, Stream};
 use crate::ops::bce;
+use crate::ops::unfit::Unfit;
 
 /// A loss over a batch of predictions.
 pub trait Loss: Send {
@@ -10,13 +11,14 @@ pub trait Loss: Send {
     fn describe(&self) -> String;
 
     /// Writes the loss to `loss` (one element) and, if asked, its gradient to `d_prediction`;
-    /// `prediction` and `label` have one value a row.
+    /// `prediction` and `label` have one value a row. `unfit` takes a prediction that has no loss.
     fn forward(
         &self,
         prediction: &Buffer<f32>,
         label: &Buffer<f32>,
         loss: &mut Buffer<f32>,
         d_prediction: Option<&mut Buffer<f32>>,
+        unfit: &mut Unfit,
         stream: &Stream,
     ) -> Result<()>;
 }
@@ -35,8 +37,9 @@ impl Loss for BceLoss {
         label: &Buffer<f32>,
         loss: &mut Buffer<f32>,
         d_prediction: Option<&mut Buffer<f32>>,
+        unfit: &mut Unfit,
         stream: &Stream,
     ) -> Result<()> {
-        bce::forward(prediction, label, loss, d_prediction, stream)
+        bce::forward(prediction, label, loss, d_prediction, unfit, stream)
     }
 }

@@ -1,6 +1,7 @@
 use super::adamw::check_adam;
 use crate::Result;
-use crate::device::{Buffer, Stream};
+use crate::device::Stream;
+use crate::ops::merge_gradients::Gradients;
 use crate::ops::rows::Rows;
 use crate::ops::sparse_adamw::{self, Coefficients, Decay};
 
@@ -15,13 +16,12 @@ pub trait SparseOptimizer: Send {
     /// Checks the options.
     fn check(&self) -> Result<()>;
 
-    /// Updates `touched` rows (which differ) from `grads` [touched, dim].
+    /// Updates the rows that have gradients.
     fn step(
         &self,
         state: &mut SparseState,
         rows: &mut Rows,
-        touched: &Buffer<u32>,
-        grads: &Buffer<f32>,
+        gradients: &Gradients,
         stream: &Stream,
     ) -> Result<()>;
 }
@@ -82,8 +82,7 @@ impl SparseOptimizer for SparseAdamWTF {
         &self,
         state: &mut SparseState,
         rows: &mut Rows,
-        touched: &Buffer<u32>,
-        grads: &Buffer<f32>,
+        gradients: &Gradients,
         stream: &Stream,
     ) -> Result<()> {
         let coefficients = Coefficients::advance(
@@ -93,6 +92,6 @@ impl SparseOptimizer for SparseAdamWTF {
             self.eps,
             Decay::WithoutLr(self.weight_decay),
         );
-        sparse_adamw::step(rows, touched, grads, &coefficients, stream)
+        sparse_adamw::step(rows, gradients, &coefficients, stream)
     }
 }

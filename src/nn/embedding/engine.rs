@@ -8,6 +8,8 @@ use crate::ops::combine::{self, Denominator, Place};
 use crate::ops::combine_tile;
 use crate::ops::linear_tile::Tile;
 use crate::ops::lookup::Lookup;
+use crate::ops::fill;
+use crate::ops::merge_gradients::Gradients;
 use crate::ops::partition_ids::{self, Partition};
 use crate::optim::{SparseOptimizer, Take};
 use crate::snapshot::{ArraySnapshot, TableSnapshot};
@@ -52,8 +54,8 @@ struct Column {
     tensor: Arc<Tensor>,
     /// Of a dense column: where its rows begin.
     row_offsets: Option<Buffer<i32>>,
-    /// Where the ids begin in the partition's inverse.
-    first_id: usize,
+    /// Ids, at most.
+    ids: usize,
 }
 
 impl EmbeddingEngine {
@@ -92,13 +94,14 @@ impl EmbeddingEngine {
     }
 
     /// Makes room for the state of an optimizer. Called once, before the first batch.
-    pub fn attach(&mut self, optimizer: &dyn SparseOptimizer) -> Result<()> {
-        self.groups.iter_mut().try_for_each(|group| group.table.attach(optimizer))
+    pub fn attach(&mut self, optimizer: &dyn SparseOptimizer, stream: &Stream) -> Result<()> {
+        self.groups.iter_mut().try_for_each(|group| group.table.attach(optimizer, stream))
     }
 
     /// The logical tables and how many ids each holds.
-    pub fn sizes(&self) -> Vec<(&str, usize)> {
-        self.groups.iter().flat_map(|group| group.table.sizes()).collect()
+    pub fn sizes(&self, stream: &Stream) -> Result<Vec<(&str, usize)>> {
+        let sizes = self.groups.iter().map(|group| group.table.sizes(stream)).collect::<Result<Vec<_>>>()?;
+        Ok(sizes.into_iter().flatten().collect())
     }
 
     /// Finds the rows of all ids of a batch. Unknown ids get new rows if `insert`; else they count
@@ -171,9 +174,12 @@ impl EmbeddingEngine {
     /// Hands the gradients of the batch to the tables.
     pub fn finish_backward(&mut self, stream: &Stream) -> Result<()> {
         for group in &mut self.groups {
-            let (rows, gradients) =
-                (std::mem::take(&mut group.rows), std::mem::take(&mut group.d_embeddings));
-            group.table.accept_gradients(rows, gradients, stream)?;
+            let gradients = Gradients {
+                rows: std::mem::take(&mut group.rows),
+                values: std::mem::take(&mut group.d_embeddings),
+                count: Some(group.partition.count.clone()),
+            };
+            group.table.accept_gradients(gradients, stream)?;
         }
         Ok(())
     }
@@ -241,7 +247,6 @@ impl Group {
 
     fn lookup(&mut self, batch: &Batch, insert: bool, stream: &Stream) -> Result<()> {
         self.columns.clear();
-        let mut first_id = 0;
         for (name, _) in &self.layout.features {
             let tensor = batch.get(name)?.clone();
             let row_offsets = match tensor.as_ref() {
@@ -249,19 +254,26 @@ impl Group {
                 Tensor::Ragged(ragged) if ragged.offsets.len() == 1 => None,
                 Tensor::Ragged(_) => return unfit(name, "an embedding needs one list of ids a row", &tensor),
             };
-            let count = ids(name, &tensor)?.len();
-            self.columns.push(Column { tensor, row_offsets, first_id });
-            first_id += count;
+            let ids = ids(name, &tensor)?.len();
+            self.columns.push(Column { tensor, row_offsets, ids });
         }
         let columns = self.columns.iter().zip(&self.layout.features).map(|(column, (name, table))| {
-            Ok(partition_ids::Column { table: *table, ids: ids(name, &column.tensor)? })
+            let offsets = match column.tensor.as_ref() {
+                Tensor::Ragged(ragged) => Some(ragged.segments()),
+                Tensor::Dense(_) => None,
+            };
+            Ok(partition_ids::Column { table: *table, ids: ids(name, &column.tensor)?, offsets })
         });
-        self.partition = partition_ids::forward(&columns.collect::<Result<Vec<_>>>()?, stream)?;
-        let Partition { ids, ranges, .. } = &self.partition;
-        self.rows.resize(ids.len(), stream)?;
-        self.embeddings.resize(ids.len() * self.table.dim(), stream)?;
-        self.table.lookup(ids, ranges, insert, &mut self.rows, &mut self.embeddings, stream)?;
-        self.d_embeddings = Buffer::zeros(self.embeddings.len(), stream)?;
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        self.partition = partition_ids::forward(&columns, self.layout.children.len(), stream)?;
+        let (ids, dim) = (self.partition.ids.len(), self.table.dim());
+        self.rows.resize(ids, stream)?;
+        self.embeddings.resize(ids * dim, stream)?;
+        self.table.lookup(&self.partition, insert, &mut self.rows, &mut self.embeddings, stream)?;
+        if insert {
+            self.d_embeddings.resize(ids * dim, stream)?;
+            fill::forward(&mut self.d_embeddings, dim, Some(&self.partition.count), 0.0, stream)?;
+        }
         Ok(())
     }
 
@@ -277,9 +289,11 @@ impl Group {
         Ok(Lookup {
             embeddings: &self.embeddings,
             inverse: &self.partition.inverse,
-            first_id: column.first_id,
+            first_id: self.partition.first_ids[feature.place],
+            ids: column.ids,
             offsets,
             dim: self.table.dim(),
+            occurrences: self.partition.occurrences(self.layout.features[feature.place].1),
         })
     }
 

@@ -1,9 +1,8 @@
-use rayon::prelude::*;
-
 use crate::device::{Buffer, Stream};
-use crate::ops::hash_table::{HashTable, TableRange};
-use crate::ops::initialize::Source;
-use crate::ops::merge_gradients;
+use crate::ops::hash_table::HashTable;
+use crate::ops::initialize::Sources;
+use crate::ops::merge_gradients::{self, Gradients};
+use crate::ops::partition_ids::Partition;
 use crate::ops::rows::{self, Rows};
 use crate::optim::{SparseOptimizer, SparseState, Take};
 use crate::snapshot::{ArrayData, ArraySnapshot, TableSnapshot};
@@ -17,26 +16,25 @@ pub trait Table: Send {
     fn dim(&self) -> usize;
 
     /// The number of ids in each logical table, with its name.
-    fn sizes(&self) -> Vec<(&str, usize)>;
+    fn sizes(&self, stream: &Stream) -> Result<Vec<(&str, usize)>>;
 
     /// Makes room for the state of the optimizer. Called once, before any row exists.
-    fn attach(&mut self, optimizer: &dyn SparseOptimizer) -> Result<()>;
+    fn attach(&mut self, optimizer: &dyn SparseOptimizer, stream: &Stream) -> Result<()>;
 
-    /// The row of each distinct key and its embedding. Keys are ids grouped by logical table;
-    /// unknown ones get new rows if `insert`, else [`crate::ops::hash_table::NO_ROW`] and zeros.
+    /// The row of each distinct id and its embedding; `rows` and `embeddings` are as long as
+    /// `partition.ids`. Unknown ids get new rows if `insert`, else
+    /// [`crate::ops::hash_table::NO_ROW`] and zeros.
     fn lookup(
         &mut self,
-        ids: &Buffer<i64>,
-        ranges: &[TableRange],
+        partition: &Partition,
         insert: bool,
         rows: &mut Buffer<u32>,
         embeddings: &mut Buffer<f32>,
         stream: &Stream,
     ) -> Result<()>;
 
-    /// Keeps gradients [rows, dim] until the next [`Table::step`]. Rows differ within one call;
-    /// those of unknown ids are passed over.
-    fn accept_gradients(&mut self, rows: Buffer<u32>, gradients: Buffer<f32>, stream: &Stream) -> Result<()>;
+    /// Keeps gradients until the next [`Table::step`]. Those of unknown ids are passed over.
+    fn accept_gradients(&mut self, gradients: Gradients, stream: &Stream) -> Result<()>;
 
     /// Updates the rows that have gradients, each the sum over the kept lists divided by `steps`.
     fn step(&mut self, optimizer: &dyn SparseOptimizer, steps: usize, stream: &Stream) -> Result<()>;
@@ -58,14 +56,14 @@ pub trait Table: Send {
 pub struct EmbeddingTable {
     names: Vec<String>,
     /// Initial values, by logical table.
-    sources: Vec<Source>,
+    sources: Sources,
     dim: usize,
     index: HashTable,
     rows: Rows,
     slot_names: Vec<String>,
     prefix: &'static str,
     state: SparseState,
-    pending: Vec<(Buffer<u32>, Buffer<f32>)>,
+    pending: Vec<Gradients>,
 }
 
 impl EmbeddingTable {
@@ -74,44 +72,15 @@ impl EmbeddingTable {
         let dim = table.option.embedding_dim;
         Ok(Self {
             names: table.children.clone(),
-            sources: (table.children.iter())
-                .map(|name| Source::new(&table.option.initializer, seed, name))
-                .collect(),
+            sources: Sources::new(&table.option.initializer, seed, &table.children, stream)?,
             dim,
             index: HashTable::create(table.children.len(), stream)?,
-            rows: Rows::new(dim, 1)?,
+            rows: Rows::new(dim, 1, stream)?,
             slot_names: vec!["embedding".into()],
             prefix: "",
             state: SparseState::default(),
             pending: Vec::new(),
         })
-    }
-
-    /// Gives new rows their initial values, and zeros in the optimizer's slots.
-    fn initialize(
-        &mut self,
-        new: &[u32],
-        ids: &Buffer<i64>,
-        ranges: &[TableRange],
-        rows: &Buffer<u32>,
-        stream: &Stream,
-    ) -> Result<()> {
-        self.rows.reserve(self.index.row_bound(), stream)?;
-        let ids = ids.to_vec(stream)?;
-        let all_rows = rows.to_vec(stream)?;
-        let mut values = vec![0.0; new.len() * self.dim];
-        values.par_chunks_exact_mut(self.dim).with_min_len(64).zip(new).for_each(|(values, &i)| {
-            let range = ranges.iter().find(|r| (r.first..r.first + r.count).contains(&(i as usize)));
-            if let Some(range) = range {
-                self.sources[range.table].fill(ids[i as usize], values);
-            }
-        });
-        let rows = Buffer::from_vec(new.iter().map(|&i| all_rows[i as usize]).collect(), stream)?;
-        rows::scatter(&mut self.rows, 0, &rows, &Buffer::from_vec(values, stream)?, stream)?;
-        // Erased rows come back with what they last held.
-        let zeros = Buffer::zeros(new.len() * self.dim, stream)?;
-        (1..self.slot_names.len())
-            .try_for_each(|slot| rows::scatter(&mut self.rows, slot, &rows, &zeros, stream))
     }
 
     fn scalars(&self, name: &str) -> [String; 2] {
@@ -124,40 +93,39 @@ impl Table for EmbeddingTable {
         self.dim
     }
 
-    fn sizes(&self) -> Vec<(&str, usize)> {
-        self.names.iter().enumerate().map(|(i, name)| (name.as_str(), self.index.len(i))).collect()
+    fn sizes(&self, stream: &Stream) -> Result<Vec<(&str, usize)>> {
+        Ok(self.names.iter().map(String::as_str).zip(self.index.sizes(stream)?).collect())
     }
 
-    fn attach(&mut self, optimizer: &dyn SparseOptimizer) -> Result<()> {
+    fn attach(&mut self, optimizer: &dyn SparseOptimizer, stream: &Stream) -> Result<()> {
         self.prefix = optimizer.prefix();
         self.slot_names.truncate(1);
         self.slot_names.extend(optimizer.slots().iter().map(|slot| format!("{}_{slot}", self.prefix)));
-        self.rows = Rows::new(self.dim, self.slot_names.len())?;
+        self.rows = Rows::new(self.dim, self.slot_names.len(), stream)?;
         Ok(())
     }
 
     fn lookup(
         &mut self,
-        ids: &Buffer<i64>,
-        ranges: &[TableRange],
+        partition: &Partition,
         insert: bool,
         rows: &mut Buffer<u32>,
         embeddings: &mut Buffer<f32>,
         stream: &Stream,
     ) -> Result<()> {
+        let Partition { ids, table_offsets, count, .. } = partition;
         if insert {
-            let new = self.index.find_or_insert(ids, ranges, rows, stream)?;
-            if !new.is_empty() {
-                self.initialize(&new, ids, ranges, rows, stream)?;
-            }
+            let new = self.index.find_or_insert(ids, table_offsets, rows, stream)?;
+            self.rows.reserve(self.index.row_bound())?;
+            rows::initialize(&mut self.rows, &self.sources, ids, table_offsets, rows, &new, stream)?;
         } else {
-            self.index.find(ids, ranges, rows, stream)?;
+            self.index.find(ids, table_offsets, rows, stream)?;
         }
-        rows::gather(&self.rows, 0, rows, embeddings, stream)
+        rows::gather(&self.rows, 0, rows, Some(count), embeddings, stream)
     }
 
-    fn accept_gradients(&mut self, rows: Buffer<u32>, gradients: Buffer<f32>, _: &Stream) -> Result<()> {
-        self.pending.push((rows, gradients));
+    fn accept_gradients(&mut self, gradients: Gradients, _: &Stream) -> Result<()> {
+        self.pending.push(gradients);
         Ok(())
     }
 
@@ -168,18 +136,18 @@ impl Table for EmbeddingTable {
             (1, 1) => pending.swap_remove(0),
             _ => merge_gradients::forward(&pending, self.dim, steps, stream)?,
         };
-        optimizer.step(&mut self.state, &mut self.rows, &merged.0, &merged.1, stream)
+        optimizer.step(&mut self.state, &mut self.rows, &merged, stream)
     }
 
     fn snapshot(&self, stream: &Stream) -> Result<(Vec<TableSnapshot>, Vec<ArraySnapshot>)> {
         let (mut tables, mut arrays) = (Vec::new(), Vec::new());
         for (i, name) in self.names.iter().enumerate() {
-            let (ids, rows) = self.index.export(i);
+            let (ids, rows) = self.index.export(i, stream)?;
             let rows = Buffer::from_vec(rows, stream)?;
             let mut slots = Vec::new();
             for (slot, slot_name) in self.slot_names.iter().enumerate() {
                 let mut values = Buffer::zeros(ids.len() * self.dim, stream)?;
-                rows::gather(&self.rows, slot, &rows, &mut values, stream)?;
+                rows::gather(&self.rows, slot, &rows, None, &mut values, stream)?;
                 slots.push((slot_name.clone(), values.to_vec(stream)?));
             }
             tables.push(TableSnapshot { name: name.clone(), dim: self.dim, ids, slots });
@@ -210,9 +178,13 @@ impl Table for EmbeddingTable {
             let count = table.ids.len();
             let ids = Buffer::from_vec(table.ids, stream)?;
             let mut rows = Buffer::zeros(count, stream)?;
-            let whole = [TableRange { table: i, first: 0, count }];
-            self.index.find_or_insert(&ids, &whole, &mut rows, stream)?;
-            self.rows.reserve(self.index.row_bound(), stream)?;
+            let bound = u32::try_from(count)
+                .map_err(|_| Error::Model(format!("table '{name}' has {count} ids, above 2^32 - 1")))?;
+            // All of them are this table's.
+            let offsets = (0..=self.names.len()).map(|table| if table > i { bound } else { 0 }).collect();
+            let offsets = Buffer::from_vec(offsets, stream)?;
+            self.index.find_or_insert(&ids, &offsets, &mut rows, stream)?;
+            self.rows.reserve(self.index.row_bound())?;
             for (slot, slot_name) in self.slot_names.iter().enumerate() {
                 let values = table.slots.iter().find(|(name, _)| name == slot_name);
                 let (_, values) = values

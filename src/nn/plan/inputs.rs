@@ -5,9 +5,10 @@ use std::fmt;
 use crate::device::{Buffer, Stream};
 use crate::nn::Model;
 use crate::nn::embedding::{Combiner, EmbeddingEngine};
-use crate::ops::copy_column::{self, NotFinite};
+use crate::ops::copy_column;
 use crate::ops::linear_tile::{Dense, Tile};
 use crate::ops::lookup::Place;
+use crate::ops::unfit::Unfit;
 use crate::tensor::{Batch, Tensor, Values};
 use crate::{Error, Result};
 
@@ -17,6 +18,7 @@ pub(super) struct Inputs {
     runs: Vec<Run>,
     width: usize,
     label: String,
+    label_unfit: Unfit,
 }
 
 struct Column {
@@ -27,8 +29,8 @@ struct Column {
 }
 
 enum Source {
-    /// A dense column of the batch, used as it is.
-    Batch,
+    /// A dense column of the batch, used as it is, and what in it is not finite.
+    Batch(Unfit),
     /// A feature, embedded and combined into a run.
     Combined,
     /// A feature whose tile the first layer gathers as it multiplies.
@@ -61,7 +63,7 @@ impl Inputs {
                     let source = if tiled && fuse { Source::Gathered } else { Source::Combined };
                     (source, option.combiner.width(option.embedding_dim))
                 }
-                None => (Source::Batch, dense_width(model, name)?),
+                None => (Source::Batch(Unfit::new(stream)?), dense_width(model, name)?),
             };
             columns.push(Column { name: name.clone(), first_column: width, width: columns_of, source });
             width += columns_of;
@@ -73,7 +75,8 @@ impl Inputs {
                 )));
             }
         }
-        let mut inputs = Self { columns, runs: Vec::new(), width, label: model.label.clone() };
+        let (label, label_unfit) = (model.label.clone(), Unfit::new(stream)?);
+        let mut inputs = Self { columns, runs: Vec::new(), width, label, label_unfit };
         inputs.lay_out_runs(stream)?;
         Ok(inputs)
     }
@@ -151,10 +154,19 @@ impl Inputs {
     ///
     /// # Errors
     /// A label that is missing, has another width than 1, or is not finite.
-    pub fn read_label(&self, batch: &Batch, label: &mut Buffer<f32>, stream: &Stream) -> Result<()> {
+    pub fn read_label(&mut self, batch: &Batch, label: &mut Buffer<f32>, stream: &Stream) -> Result<()> {
         label.resize(batch.rows, stream)?;
         let place = Place { first_column: 0, stride: 1 };
-        copy_column(batch, &self.label, 1, label, place, stream)
+        copy_column(batch, &self.label, 1, label, place, &mut self.label_unfit, stream)
+    }
+
+    /// The columns whose values must be finite, and where it is noted which are not.
+    pub fn finite(&self) -> impl Iterator<Item = (&str, &Unfit)> {
+        let columns = self.columns.iter().filter_map(|column| match &column.source {
+            Source::Batch(unfit) => Some((column.name.as_str(), unfit)),
+            _ => None,
+        });
+        columns.chain([(self.label.as_str(), &self.label_unfit)])
     }
 
     /// Writes the runs: dense columns as they are, features combined.
@@ -162,11 +174,13 @@ impl Inputs {
         for run in &mut self.runs {
             run.x.resize(batch.rows * run.width, stream)?;
         }
-        for column in &self.columns {
+        for column in &mut self.columns {
             let Some(run) = run_of(&mut self.runs, column) else { continue };
             let place = Place { first_column: column.first_column - run.first_column, stride: run.width };
-            match column.source {
-                Source::Batch => copy_column(batch, &column.name, column.width, &mut run.x, place, stream)?,
+            match &mut column.source {
+                Source::Batch(unfit) => {
+                    copy_column(batch, &column.name, column.width, &mut run.x, place, unfit, stream)?;
+                }
                 Source::Combined => embeddings.combine(&column.name, &mut run.x, place, stream)?,
                 Source::Gathered => {}
             }
@@ -208,36 +222,32 @@ fn copy_column(
     width: usize,
     out: &mut Buffer<f32>,
     place: Place,
+    unfit: &mut Unfit,
     stream: &Stream,
 ) -> Result<()> {
     let tensor = batch.get(name)?;
-    let unfit = |what: String| Err(Error::Data { place: format!("column '{name}'"), what });
+    let refuse = |what: String| Err(Error::Data { place: format!("column '{name}'"), what });
     let Tensor::Dense(dense) = tensor.as_ref() else {
-        return unfit(format!("the network needs a dense column, this is {}", tensor.describe()));
+        return refuse(format!("the network needs a dense column, this is {}", tensor.describe()));
     };
     if dense.width != width {
-        return unfit(format!("the network needs [{}, {width}], this is {}", batch.rows, tensor.describe()));
+        return refuse(format!("the network needs [{}, {width}], this is {}", batch.rows, tensor.describe()));
     }
     let column = match &dense.values {
         Values::F32(values) => copy_column::Column::F32(values),
         Values::F64(values) => copy_column::Column::F64(values),
         Values::I64(values) => copy_column::Column::I64(values),
-        Values::I8(_) => return unfit("bytes cannot be used as numbers".into()),
+        Values::I8(_) => return refuse("bytes cannot be used as numbers".into()),
     };
-    match copy_column::forward(column, width, out, place, stream)? {
-        None => Ok(()),
-        Some(NotFinite { row, value }) => {
-            let place = format!("column '{name}', {}", batch.place(row));
-            Err(Error::Data { place, what: format!("the value is {value}; it must be finite") })
-        }
-    }
+    unfit.clear(stream)?;
+    copy_column::forward(column, width, out, place, unfit, stream)
 }
 
 impl fmt::Display for Inputs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Column { name, first_column, width, source } in &self.columns {
             let how = match source {
-                Source::Batch => "as it is",
+                Source::Batch(_) => "as it is",
                 Source::Combined => "combined",
                 Source::Gathered => "gathered by the first layer",
             };

@@ -2,6 +2,7 @@
 
 mod inputs;
 mod network;
+mod pending;
 mod state;
 
 use std::collections::HashSet;
@@ -10,6 +11,7 @@ use std::fmt;
 use crate::device::{Buffer, Device, Stream};
 use crate::features::FeatureEngine;
 use crate::metrics::Metric;
+use crate::ops::unfit::Unfit;
 use crate::optim::{DenseOptimizer, SparseOptimizer};
 use crate::tensor::Batch;
 use crate::{Error, Result};
@@ -18,6 +20,7 @@ use super::embedding::EmbeddingEngine;
 use super::{Loss, Model};
 use inputs::Inputs;
 use network::Network;
+pub use pending::{PendingStep, StepOutput};
 
 /// How a plan runs.
 #[derive(Clone, Debug)]
@@ -36,15 +39,6 @@ impl Default for PlanOptions {
     }
 }
 
-/// What a step tells.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepOutput {
-    /// The batch's loss.
-    pub loss: f32,
-    /// The model's metrics, in order.
-    pub metrics: Vec<(String, f64)>,
-}
-
 /// A model made ready to run: its tables, parameters and buffers on one device.
 pub struct Plan {
     stream: Stream,
@@ -61,6 +55,8 @@ pub struct Plan {
     label: Buffer<f32>,
     loss_value: Buffer<f32>,
     d_prediction: Buffer<f32>,
+    /// Takes a prediction that has no loss.
+    prediction_unfit: Unfit,
 }
 
 impl Plan {
@@ -81,7 +77,7 @@ impl Plan {
         let inputs = Inputs::new(&model, options.fuse && first_is_linear, &stream)?;
         let (make, seed) = (&model.make_table, options.seed);
         let mut embeddings = EmbeddingEngine::with_tables(&model.embeddings, make, seed, &stream)?;
-        embeddings.attach(&sparse_optimizer)?;
+        embeddings.attach(&sparse_optimizer, &stream)?;
         let network = Network::new(model.dense, inputs.width(), options.seed, &stream)?;
         unique("metrics", model.metrics.iter().map(|(name, _)| name))?;
         unique("parameters", network.parameters().iter().map(|parameter| &parameter.name))?;
@@ -100,6 +96,7 @@ impl Plan {
             label: Buffer::zeros(0, &stream)?,
             loss_value: Buffer::zeros(1, &stream)?,
             d_prediction: Buffer::zeros(0, &stream)?,
+            prediction_unfit: Unfit::new(&stream)?,
             stream,
         })
     }
@@ -109,20 +106,22 @@ impl Plan {
         self.stream.device()
     }
 
-    /// Forward and backward of one batch; the gradients wait for [`Plan::apply_gradients`].
-    pub fn train_batch(&mut self, batch: &Batch) -> Result<StepOutput> {
+    /// Enqueues forward and backward of one batch; the gradients wait for [`Plan::apply_gradients`].
+    /// What it says of the batch is known later on a device: ask for it when the next batch is under
+    /// way, and before anything learned is kept.
+    pub fn train_batch(&mut self, batch: &Batch) -> Result<PendingStep> {
         self.forward(batch, true)?;
         self.d_prediction.resize(batch.rows, &self.stream)?;
-        let prediction = self.network.prediction();
-        let d_prediction = Some(&mut self.d_prediction);
-        self.loss.forward(prediction, &self.label, &mut self.loss_value, d_prediction, &self.stream)?;
+        let (prediction, unfit) = (self.network.prediction(), &mut self.prediction_unfit);
+        let (loss, d_prediction) = (&mut self.loss_value, Some(&mut self.d_prediction));
+        unfit.clear(&self.stream)?;
+        self.loss.forward(prediction, &self.label, loss, d_prediction, unfit, &self.stream)?;
         for (_, metric) in &mut self.metrics {
             metric.update(prediction, &self.label, &self.stream)?;
         }
         self.backward(batch.rows)?;
         self.pending_batches += 1;
-        let metrics = compute(&self.metrics, &self.stream)?;
-        Ok(StepOutput { loss: self.loss_value.to_vec(&self.stream)?[0], metrics })
+        self.pending_step(batch, &self.metrics)
     }
 
     /// Moves parameters and tables by the mean gradient of the batches since the last call.
@@ -144,12 +143,13 @@ impl Plan {
         metrics: &mut [(String, Box<dyn Metric>)],
     ) -> Result<f32> {
         self.forward(batch, false)?;
-        let prediction = self.network.prediction();
-        self.loss.forward(prediction, &self.label, &mut self.loss_value, None, &self.stream)?;
+        let (prediction, unfit) = (self.network.prediction(), &mut self.prediction_unfit);
+        unfit.clear(&self.stream)?;
+        self.loss.forward(prediction, &self.label, &mut self.loss_value, None, unfit, &self.stream)?;
         for (_, metric) in metrics {
             metric.update(prediction, &self.label, &self.stream)?;
         }
-        Ok(self.loss_value.to_vec(&self.stream)?[0])
+        Ok(self.pending_step(batch, &[])?.wait()?.loss)
     }
 
     /// The model's metrics as they are before any batch.
@@ -159,7 +159,10 @@ impl Plan {
 
     /// The values of metrics that [`Plan::evaluate_batch`] has fed.
     pub fn compute(&self, metrics: &[(String, Box<dyn Metric>)]) -> Result<Vec<(String, f64)>> {
-        compute(metrics, &self.stream)
+        metrics
+            .iter()
+            .map(|(name, metric)| Ok((name.clone(), metric.compute(&self.stream)?.wait()?)))
+            .collect()
     }
 
     /// The predictions of the last batch.
@@ -168,8 +171,8 @@ impl Plan {
     }
 
     /// The number of ids in each logical table.
-    pub fn table_sizes(&self) -> Vec<(&str, usize)> {
-        self.embeddings.sizes()
+    pub fn table_sizes(&self) -> Result<Vec<(&str, usize)>> {
+        self.embeddings.sizes(&self.stream)
     }
 
     fn forward(&mut self, batch: &Batch, train: bool) -> Result<()> {
@@ -180,11 +183,28 @@ impl Plan {
             let what = format!("{} rows in a batch of {}", tensor.rows(), batch.rows);
             return Err(Error::Data { place: format!("column '{name}'"), what });
         }
-        let columns = self.features.forward(batch, &self.stream)?;
+        let columns = self.features.forward(&batch.copy_to(&self.stream)?, &self.stream)?;
         self.inputs.read_label(&columns, &mut self.label, &self.stream)?;
         self.embeddings.lookup(&columns, train, &self.stream)?;
         self.inputs.gather(&columns, &self.embeddings, &self.stream)?;
         self.network.forward(&self.inputs, &self.embeddings, batch.rows, &self.stream)
+    }
+
+    /// Enqueues the reading of what a step says.
+    fn pending_step(&self, batch: &Batch, metrics: &[(String, Box<dyn Metric>)]) -> Result<PendingStep> {
+        let finite = self.inputs.finite();
+        Ok(PendingStep {
+            batch: batch.without_columns(),
+            finite: finite
+                .map(|(name, unfit)| Ok((name.into(), unfit.read_back(&self.stream)?)))
+                .collect::<Result<_>>()?,
+            prediction: self.prediction_unfit.read_back(&self.stream)?,
+            loss: self.loss_value.read_back(&self.stream)?,
+            metrics: metrics
+                .iter()
+                .map(|(name, metric)| Ok((name.clone(), metric.compute(&self.stream)?)))
+                .collect::<Result<_>>()?,
+        })
     }
 
     fn backward(&mut self, rows: usize) -> Result<()> {
@@ -205,10 +225,6 @@ fn unique<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Result<()>
         }
     }
     Ok(())
-}
-
-fn compute(metrics: &[(String, Box<dyn Metric>)], stream: &Stream) -> Result<Vec<(String, f64)>> {
-    metrics.iter().map(|(name, metric)| Ok((name.clone(), metric.compute(stream)?))).collect()
 }
 
 /// The operations of a step, in order.

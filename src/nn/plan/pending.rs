@@ -1,0 +1,57 @@
+//! What a step says, read from the device without holding it up.
+
+use crate::device::ReadBack;
+use crate::metrics::Reading;
+use crate::ops::unfit::{Found, Unfit};
+use crate::tensor::Batch;
+use crate::{Error, Result};
+
+/// What a step tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepOutput {
+    /// The batch's loss.
+    pub loss: f32,
+    /// The model's metrics, in order.
+    pub metrics: Vec<(String, f64)>,
+}
+
+/// A step on its way: what it says is there when the device has got to it.
+#[must_use = "it says whether the batch was fit to learn from"]
+pub struct PendingStep {
+    /// Where the batch came from, for messages.
+    pub(super) batch: Batch,
+    /// The columns whose values must be finite.
+    pub(super) finite: Vec<(String, ReadBack<u64>)>,
+    pub(super) prediction: ReadBack<u64>,
+    pub(super) loss: ReadBack<f32>,
+    pub(super) metrics: Vec<(String, Reading)>,
+}
+
+impl PendingStep {
+    /// Whether [`PendingStep::wait`] would return at once.
+    pub fn is_ready(&self) -> bool {
+        // Enqueued behind what is checked.
+        self.loss.is_ready()
+    }
+
+    /// Waits for what the step says.
+    ///
+    /// # Errors
+    /// A value of the batch or a prediction that nothing can be learned from, and what went wrong on
+    /// the device.
+    pub fn wait(self) -> Result<StepOutput> {
+        for (name, unfit) in self.finite {
+            if let Some(Found { row, value }) = Unfit::found(unfit)? {
+                let place = format!("column '{name}', {}", self.batch.place(row));
+                return Err(Error::Data { place, what: format!("the value is {value}; it must be finite") });
+            }
+        }
+        if let Some(Found { row, value }) = Unfit::found(self.prediction)? {
+            return Err(Error::shape("loss", format!("the prediction of row {row} is {value}, outside [0, 1]")));
+        }
+        let metrics = self.metrics.into_iter().map(|(name, reading)| Ok((name, reading.wait()?)));
+        let metrics = metrics.collect::<Result<_>>()?;
+        let loss = self.loss.wait()?;
+        Ok(StepOutput { loss: loss.first().copied().unwrap_or(f32::NAN), metrics })
+    }
+}
