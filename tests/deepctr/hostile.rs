@@ -72,7 +72,7 @@ fn lists_in_lists() {
     use recis::RaggedTensor;
     let nested = |values: Values, levels: &[Vec<i32>]| {
         let offsets = levels.iter().map(|level| level.clone().into()).collect();
-        Tensor::Ragged(RaggedTensor { values, offsets, weights: None })
+        Tensor::Ragged(RaggedTensor::new(values, offsets, None))
     };
     let every: Vec<i32> = (0..=ROWS as i32).collect();
     let ids = || Values::I64(vec![1; ROWS].into());

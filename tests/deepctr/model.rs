@@ -111,11 +111,7 @@ pub fn ragged<T: Clone>(rows: &[Vec<T>]) -> (Vec<T>, Vec<i32>) {
 
 pub fn ids(rows: &[Vec<i64>]) -> Tensor {
     let (values, offsets) = ragged(rows);
-    Tensor::Ragged(RaggedTensor {
-        values: Values::I64(values.into()),
-        offsets: vec![offsets.into()],
-        weights: None,
-    })
+    Tensor::Ragged(RaggedTensor::new(Values::I64(values.into()), vec![offsets.into()], None))
 }
 
 pub fn strings(rows: &[Vec<String>]) -> Tensor {
@@ -123,7 +119,7 @@ pub fn strings(rows: &[Vec<String>]) -> Tensor {
     let bytes: Vec<Vec<i8>> = strings.iter().map(|s| s.bytes().map(|b| b as i8).collect()).collect();
     let (values, inner) = ragged(&bytes);
     let offsets = vec![outer.into(), inner.into()];
-    Tensor::Ragged(RaggedTensor { values: Values::I8(values.into()), offsets, weights: None })
+    Tensor::Ragged(RaggedTensor::new(Values::I8(values.into()), offsets, None))
 }
 
 pub fn dense(values: Vec<f32>, width: usize) -> Tensor {

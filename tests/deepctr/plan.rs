@@ -110,7 +110,7 @@ fn rows(batch: &recis::Batch, range: std::ops::Range<usize>) -> recis::Batch {
                     Values::I8(v) => Values::I8(v.host()[range].to_vec().into()),
                     _ => unreachable!("the small model has no other columns"),
                 };
-                Tensor::Ragged(RaggedTensor { values, offsets: levels, weights: None })
+                Tensor::Ragged(RaggedTensor::new(values, levels, None))
             }
             _ => unreachable!("the small model has no other columns"),
         };

@@ -269,7 +269,7 @@ fn dense_f32(values: &[f64], rows: usize, width: usize) -> DenseTensor {
 }
 
 fn ragged(values: Values, offsets: Vec<Buffer<i32>>) -> Tensor {
-    Tensor::Ragged(RaggedTensor { values, offsets, weights: None })
+    Tensor::Ragged(RaggedTensor::new(values, offsets, None))
 }
 
 /// Strings as the dataset gives them.
