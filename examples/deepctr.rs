@@ -87,12 +87,13 @@ struct Args {
     no_fuse: bool,
 }
 
-fn get_dataset(args: &Args, paths: &str, drop_remainder: bool) -> recis::Result<OrcDataset> {
+fn get_dataset(args: &Args, paths: &str, device: Device, drop_remainder: bool) -> recis::Result<OrcDataset> {
     let mut dataset = OrcDataset::new(OrcDatasetOptions {
         batch_size: args.batch_size,
         read_threads_num: args.threads,
         prefetch: args.prefetch,
         drop_remainder,
+        device,
         ..OrcDatasetOptions::default()
     })?;
     dataset.add_path(paths)?;
@@ -183,9 +184,9 @@ fn train(args: &Args, logger: &Logger) -> recis::Result<()> {
     logger.info(format!("device {device}: {reason}"));
     make_missing_data(args, logger)?;
 
-    let train_dataset = get_dataset(args, &args.data, true)?;
+    let train_dataset = get_dataset(args, &args.data, device, true)?;
     let eval_dataset = match &args.eval_data {
-        Some(paths) => Some(Box::new(get_dataset(args, paths, false)?) as Box<dyn Dataset>),
+        Some(paths) => Some(Box::new(get_dataset(args, paths, device, false)?) as Box<dyn Dataset>),
         None => None,
     };
     let sparse_optim =
@@ -218,7 +219,7 @@ fn train(args: &Args, logger: &Logger) -> recis::Result<()> {
         logger.warning(format!("ctrl-c ends the program without a checkpoint: {error}"));
     }
     let reason = trainer.train()?;
-    for (table, ids) in trainer.plan().table_sizes() {
+    for (table, ids) in trainer.plan().table_sizes()? {
         logger.info(format!("table {table}: {ids} ids"));
     }
     if args.eval_data.is_some() && reason != StopReason::Signal {

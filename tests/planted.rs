@@ -4,6 +4,7 @@
 #[path = "vectors/runner.rs"]
 mod runner;
 
+use recis::device::Stream;
 use runner::Report;
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ fn run(topic: &str, alter: impl FnOnce(&mut Value)) -> Report {
     alter(&mut file);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("altered.json"), file.to_string()).unwrap();
-    runner::run(folder.path())
+    runner::run(folder.path(), &Stream::default())
 }
 
 fn only_failure(report: &Report) -> &str {
@@ -88,7 +89,7 @@ fn what_is_not_understood_fails() {
 
 #[test]
 fn every_topic_has_vectors() {
-    let report = runner::run(&runner::default_folder());
+    let report = runner::run(&runner::default_folder(), &Stream::default());
     let found: Vec<_> = report.lines.iter().filter_map(|line| line.split(':').next()).collect();
     let missing: Vec<_> =
         runner::TOPICS.iter().map(|topic| topic.name).filter(|topic| !found.contains(topic)).collect();
@@ -105,6 +106,6 @@ fn a_topic_without_cases_fails() {
     });
     assert_eq!(report.lines, ["sparse_adamw SparseAdam: later", "sparse_adamw: 0 of 0"]);
     assert_eq!(only_failure(&report), "sparse_adamw: no case was run");
-    let nothing = runner::run(tempfile::tempdir().unwrap().path());
+    let nothing = runner::run(tempfile::tempdir().unwrap().path(), &Stream::default());
     assert!(only_failure(&nothing).ends_with("no *.json"));
 }

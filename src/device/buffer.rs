@@ -146,8 +146,10 @@ impl<T: Element> Buffer<T> {
                 let source = staged.as_ref().map_or(values, PinnedVec::as_slice);
                 if !source.is_empty() {
                     // SAFETY: both are `len` elements, and the source is kept below or by the caller.
-                    unsafe { result::memcpy_htod_async(copy.on_mut(stream)? as u64, source, cuda.cu_stream()) }
-                        .map_err(cuda::driver("copy to the device"))?;
+                    unsafe {
+                        result::memcpy_htod_async(copy.on_mut(stream)? as u64, source, cuda.cu_stream())
+                    }
+                    .map_err(cuda::driver("copy to the device"))?;
                 }
                 match staged {
                     Some(staged) => stream.keep(staged.into_block())?,
@@ -290,8 +292,10 @@ fn copy_within_device<T>(from: *const T, to: *mut T, len: usize, stream: &Stream
     match stream.cuda() {
         Some(_) if len == 0 => Ok(()),
         // SAFETY: the callers' arrays have as many elements.
-        Some(cuda) => unsafe { result::memcpy_dtod_async(to as u64, from as u64, len * size_of::<T>(), cuda.cu_stream()) }
-            .map_err(cuda::driver("copy on the device")),
+        Some(cuda) => unsafe {
+            result::memcpy_dtod_async(to as u64, from as u64, len * size_of::<T>(), cuda.cu_stream())
+        }
+        .map_err(cuda::driver("copy on the device")),
         None => {
             // SAFETY: the callers' arrays have as many elements, and are not the same.
             unsafe { std::ptr::copy_nonoverlapping(from, to, len) };

@@ -41,7 +41,8 @@ pub fn context(ordinal: usize) -> Result<Arc<CudaContext>> {
     }
     super::Device::Cuda(ordinal).check()?;
     let made = catch_unwind(AssertUnwindSafe(|| CudaContext::new(ordinal)));
-    let context = made.map_err(|panic| failed("open the device", &text(panic)))?.map_err(driver("open the device"))?;
+    let context =
+        made.map_err(|panic| failed("open the device", &text(panic)))?.map_err(driver("open the device"))?;
     // SAFETY: nothing has been allocated, and all memory is ours: in stream order.
     unsafe { context.disable_event_tracking() };
     keep_freed_memory(&context)?;
@@ -54,7 +55,8 @@ fn keep_freed_memory(context: &CudaContext) -> Result<()> {
     let mut all = u64::MAX;
     // SAFETY: the attribute is a u64.
     unsafe {
-        let pool = result::device::get_default_mem_pool(context.cu_device()).map_err(driver("find the memory pool"))?;
+        let pool = result::device::get_default_mem_pool(context.cu_device())
+            .map_err(driver("find the memory pool"))?;
         let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
         result::mem_pool::set_attribute(pool, attribute, (&raw mut all).cast())
             .map_err(driver("set up the memory pool"))
@@ -92,7 +94,9 @@ impl Memory {
         let bytes = bytes.max(16);
         // SAFETY: the stream lives; what the memory holds is unspecified.
         let pointer = unsafe { result::malloc_async(stream.cu_stream(), bytes) };
-        let pointer = pointer.map_err(|error| failed(&format!("allocate {bytes} bytes of device memory"), &error.to_string()))?;
+        let pointer = pointer.map_err(|error| {
+            failed(&format!("allocate {bytes} bytes of device memory"), &error.to_string())
+        })?;
         Ok(Self { pointer, bytes, stream: Mutex::new(stream.clone()) })
     }
 

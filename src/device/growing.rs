@@ -133,11 +133,17 @@ impl Range {
     }
 
     fn failed(&self, bytes: usize, what: &str) -> Error {
-        Error::Device { device: self.device.to_string(), what: format!("no memory for {bytes} bytes of rows: {what}") }
+        Error::Device {
+            device: self.device.to_string(),
+            what: format!("no memory for {bytes} bytes of rows: {what}"),
+        }
     }
 
     fn assert_host(&self) {
-        assert!(!matches!(self.device, Device::Cuda(_)), "the rows are on the device, and the operation's stream is not");
+        assert!(
+            !matches!(self.device, Device::Cuda(_)),
+            "the rows are on the device, and the operation's stream is not"
+        );
     }
 }
 
@@ -207,7 +213,9 @@ fn reserve_device(ordinal: usize, bytes: usize) -> Result<(usize, usize)> {
         sys::cuMemGetAllocationGranularity(&mut granularity, &properties(ordinal), recommended)
             .result()
             .map_err(cuda::driver("ask for the granularity of memory"))?;
-        sys::cuMemAddressReserve(&mut base, bytes, 0, 0, 0).result().map_err(cuda::driver("reserve addresses"))?;
+        sys::cuMemAddressReserve(&mut base, bytes, 0, 0, 0)
+            .result()
+            .map_err(cuda::driver("reserve addresses"))?;
     }
     Ok((base as usize, granularity.max(1)))
 }

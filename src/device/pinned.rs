@@ -24,7 +24,9 @@ impl Block {
         // Few sizes, so that blocks fit again.
         let bytes = bytes.max(4096).next_power_of_two();
         let free = FREE.get_or_init(Mutex::default);
-        if let Some(address) = free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&bytes).and_then(Vec::pop) {
+        if let Some(address) =
+            free.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&bytes).and_then(Vec::pop)
+        {
             return Ok(Self { address, bytes });
         }
         if let Some(stream) = stream.cuda() {

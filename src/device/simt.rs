@@ -13,7 +13,10 @@ impl Memory {
         // SAFETY: it is a plain allocation.
         let pointer = unsafe { recis_simt_allocate(bytes) };
         if pointer.is_null() {
-            return Err(Error::Device { device: "simt".into(), what: format!("no memory for {bytes} bytes") });
+            return Err(Error::Device {
+                device: "simt".into(),
+                what: format!("no memory for {bytes} bytes"),
+            });
         }
         Ok(Self { address: pointer.expose_provenance(), bytes })
     }

@@ -109,7 +109,9 @@ impl Event {
 
     /// Waits until all work before the mark has finished.
     pub fn synchronize(&self) -> Result<()> {
-        self.cuda.as_ref().map_or(Ok(()), |event| event.synchronize().map_err(cuda::driver("finish the work of a stream")))
+        self.cuda
+            .as_ref()
+            .map_or(Ok(()), |event| event.synchronize().map_err(cuda::driver("finish the work of a stream")))
     }
 
     /// The seconds from `earlier` to this mark: the device's, once it has got there.

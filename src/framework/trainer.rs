@@ -1,7 +1,7 @@
 //! The training loop.
 
-use std::fmt;
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

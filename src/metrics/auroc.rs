@@ -5,12 +5,14 @@ use crate::{Error, Result};
 
 /// The area under the ROC curve, from counts at evenly spaced thresholds (SPEC 6.1). Cumulative:
 /// nothing resets it, and checkpoints keep the counts.
+#[derive(Debug)]
 pub struct Auroc {
     num_thresholds: usize,
     /// Made by the first batch, on its device.
     on_device: Option<OnDevice>,
 }
 
+#[derive(Debug)]
 struct OnDevice {
     thresholds: Buffer<f32>,
     /// [tp | fp | tn | fn], each as long as the thresholds.
@@ -74,8 +76,9 @@ impl Metric for Auroc {
         let mut counts = Vec::new();
         for name in COUNTS {
             let found = state.iter().find(|(n, counts)| *n == name && counts.len() == self.num_thresholds);
-            let (_, found) = found
-                .ok_or_else(|| Error::Model(format!("Auroc wants {} counts '{name}'", self.num_thresholds)))?;
+            let (_, found) = found.ok_or_else(|| {
+                Error::Model(format!("Auroc wants {} counts '{name}'", self.num_thresholds))
+            })?;
             counts.extend_from_slice(found);
         }
         self.on_device = Some(self.load(counts, stream)?);

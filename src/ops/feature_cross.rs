@@ -86,9 +86,10 @@ pub fn forward(x: Side<'_>, y: Side<'_>, stream: &Stream) -> Result<Crossed> {
             Ok(Crossed { values: values.into(), offsets: offsets.into(), weights: weights.into() })
         }
         _ => {
-            let foreseen = x.longest.zip(y.longest).and_then(|(x_len, y_len)| {
-                x_len.checked_mul(y_len)?.checked_mul(x.rows().min(y.rows()))
-            });
+            let foreseen = x
+                .longest
+                .zip(y.longest)
+                .and_then(|(x_len, y_len)| x_len.checked_mul(y_len)?.checked_mul(x.rows().min(y.rows())));
             if let Some(capacity) = foreseen.filter(|&capacity| capacity <= MOST_FORESEEN) {
                 return Ok(cross(x, y, capacity, stream)?.0);
             }

@@ -1,10 +1,10 @@
 //! One value in every element, f32.
 
+use crate::Result;
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ops::launch::launch;
 use crate::ops::{count_on, cpu, host_count};
-use crate::Result;
 
 /// `values[i, j] = value` for `i < count`: `values` is [capacity, width], `count` one element; none
 /// means all.

@@ -7,9 +7,9 @@
 
 use std::fmt;
 
-use crate::ops::cpu::initialize::{RowRng, normal_cdf, probit};
 use crate::device::{Buffer, Stream};
 use crate::ffi::{recis_distribution, recis_initializer};
+use crate::ops::cpu::initialize::{RowRng, normal_cdf, probit};
 use crate::ops::string_hash::murmur;
 use crate::{Error, Result};
 

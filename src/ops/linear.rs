@@ -54,7 +54,8 @@ pub fn backward_weight(
         }
         _ => {
             let mut scratch = workspace!(stream, recis_linear_workspace_size(&size.raw()))?;
-            let (x, d_y, size, accumulate) = (x.on(stream)?, d_y.on(stream)?, size.raw(), i32::from(accumulate));
+            let (x, d_y, size, accumulate) =
+                (x.on(stream)?, d_y.on(stream)?, size.raw(), i32::from(accumulate));
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             let (d_weight, d_bias) = (d_weight.on_mut(stream)?, d_bias.on_mut(stream)?);
             launch!(

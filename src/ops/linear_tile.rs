@@ -199,7 +199,14 @@ pub fn backward_tile(
             let occurrences = tile.lookup.raw_occurrences("linear_tile", stream)?;
             let mut scratch = workspace!(
                 stream,
-                recis_linear_tile_workspace_size(std::ptr::null::<recis_dense_columns>(), 0, &raw, 1, &occurrences, &size.raw())
+                recis_linear_tile_workspace_size(
+                    std::ptr::null::<recis_dense_columns>(),
+                    0,
+                    &raw,
+                    1,
+                    &occurrences,
+                    &size.raw()
+                )
             )?;
             let (d_y, weight, d_embeddings) =
                 (d_y.on(stream)?, weight.on(stream)?, d_embeddings.on_mut(stream)?);

@@ -85,7 +85,12 @@ impl<'a> Lookup<'a> {
         };
         let fits = starts.len() > positions.len() && positions.len() == self.inverse.len();
         ensure(fits && table + 1 < table_offsets.len(), op, || {
-            format!("{} positions and {} starts for {} ids", positions.len(), starts.len(), self.inverse.len())
+            format!(
+                "{} positions and {} starts for {} ids",
+                positions.len(),
+                starts.len(),
+                self.inverse.len()
+            )
         })?;
         Ok(recis_occurrences {
             positions: positions.on(stream)?,

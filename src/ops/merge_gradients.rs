@@ -1,12 +1,12 @@
 //! One gradient for each row out of several lists (SPEC 5.3): gradient accumulation, and tables that
 //! several features of a step use.
 
+use crate::Result;
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ffi::recis_gradients;
 use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::ops::{count_on, cpu, host_count};
-use crate::Result;
 
 /// Rows and a gradient for each.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
 //! The offsets of several ragged columns as those of one (SPEC 3.4).
 
+use crate::Result;
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ops::{check_offsets, cpu, launch::only_cpu};
-use crate::Result;
 
 /// The offsets of the columns one after the other, as if their values were: `columns` are (offsets,
 /// number of values).

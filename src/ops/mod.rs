@@ -45,21 +45,28 @@ pub(crate) fn check_offsets(op: &'static str, offsets: &Buffer<i32>, values: usi
         return ensure(!offsets.is_empty(), op, || "there are no offsets".into());
     }
     let offsets = offsets.host();
-    ensure(offsets.first() == Some(&0) && offsets.is_sorted(), op, || {
-        "offsets do not ascend from 0".into()
-    })?;
+    ensure(offsets.first() == Some(&0) && offsets.is_sorted(), op, || "offsets do not ascend from 0".into())?;
     let last = offsets.last().copied().unwrap_or_default();
     ensure(last as usize <= values, op, || format!("offsets end at {last}, but there are {values} values"))
 }
 
 /// How many of `capacity` elements there are: what `count` (one element) says, or all.
-pub(crate) fn host_count(op: &'static str, count: Option<&Buffer<u32>>, capacity: usize) -> crate::Result<usize> {
+pub(crate) fn host_count(
+    op: &'static str,
+    count: Option<&Buffer<u32>>,
+    capacity: usize,
+) -> crate::Result<usize> {
     let Some(count) = count else { return Ok(capacity) };
     let known = count.host().first().map(|&count| count as usize).filter(|&count| count <= capacity);
-    known.ok_or_else(|| crate::Error::shape(op, format!("a count of {:?} for {capacity} elements", count.host())))
+    known.ok_or_else(|| {
+        crate::Error::shape(op, format!("a count of {:?} for {capacity} elements", count.host()))
+    })
 }
 
 /// A count for a kernel; null stands for all.
-pub(crate) fn count_on(count: Option<&Buffer<u32>>, stream: &crate::device::Stream) -> crate::Result<*const u32> {
+pub(crate) fn count_on(
+    count: Option<&Buffer<u32>>,
+    stream: &crate::device::Stream,
+) -> crate::Result<*const u32> {
     count.map_or(Ok(std::ptr::null()), |count| count.on(stream))
 }

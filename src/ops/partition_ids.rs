@@ -59,7 +59,9 @@ pub fn forward(columns: &[Column<'_>], tables: usize, stream: &Stream) -> Result
         first_ids.push(total);
         total += ids.len();
     }
-    ensure(i32::try_from(total).is_ok(), "partition_ids", || format!("{total} ids in a batch, above 2^31 - 1"))?;
+    ensure(i32::try_from(total).is_ok(), "partition_ids", || {
+        format!("{total} ids in a batch, above 2^31 - 1")
+    })?;
     match stream.device() {
         Device::Cpu => {
             let valid = |column: &Column<'_>| {
@@ -82,7 +84,9 @@ pub fn forward(columns: &[Column<'_>], tables: usize, stream: &Stream) -> Result
             let raw = |(column, &first): (&Column<'_>, &usize)| {
                 Ok(recis_ids_column {
                     ids: column.ids.on(stream)?,
-                    offsets: column.offsets.map_or(Ok(std::ptr::null::<i32>()), |offsets| offsets.on(stream))?,
+                    offsets: column
+                        .offsets
+                        .map_or(Ok(std::ptr::null::<i32>()), |offsets| offsets.on(stream))?,
                     rows: column.offsets.map_or(0, |offsets| offsets.len() as i64 - 1),
                     capacity: column.ids.len() as i64,
                     first: first as i64,

@@ -3,6 +3,7 @@
 //! A row holds its slots side by side, [embedding | exp_avg | exp_avg_sq]: an update then touches
 //! one place in memory instead of three. Rows never move, so growth copies nothing.
 
+use crate::Result;
 use crate::device::{Buffer, Device, Growing, Stream};
 use crate::error::ensure;
 use crate::ffi::recis_rows;
@@ -10,7 +11,6 @@ use crate::ops::hash_table::{NO_ROW, New};
 use crate::ops::initialize::Sources;
 use crate::ops::launch::launch;
 use crate::ops::{count_on, cpu, host_count};
-use crate::Result;
 
 /// Rows of `slots` × `dim` values.
 pub struct Rows {

@@ -1,12 +1,12 @@
 //! Adam over the rows that a step has touched (SPEC 5.1, 5.2), f32.
 
+use crate::Result;
 use crate::device::{Device, Stream};
 use crate::error::ensure;
 use crate::ops::launch::launch;
 use crate::ops::merge_gradients::Gradients;
 use crate::ops::rows::Rows;
 use crate::ops::{count_on, cpu, host_count};
-use crate::Result;
 
 /// How a touched row shrinks before its update.
 #[derive(Clone, Copy, Debug, PartialEq)]

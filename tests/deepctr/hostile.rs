@@ -7,13 +7,13 @@ use recis::nn::{BceLoss, Combiner, EmbeddingOption, Initializer, Linear, Model, 
 use recis::optim::{AdamW, SparseAdamWTF};
 use recis::{Batch, Tensor, Values};
 
-use crate::model::{self, Memory, ROWS, arguments, batch, dense, ids, plan, plan_with};
+use crate::model::{self, Memory, ROWS, arguments, batch, dense, ids, plan, plan_with, train};
 
 /// The error of training on a batch that `change` has spoilt.
 fn spoilt(change: impl FnOnce(&mut Batch)) -> String {
     let mut batch = batch(1, ROWS);
     change(&mut batch);
-    plan().train_batch(&batch).unwrap_err().to_string()
+    train(&mut plan(), &batch).unwrap_err().to_string()
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn columns_that_are_not_what_the_model_needs() {
         .filter(|(name, _)| *name != "sparse4")
         .for_each(|(name, t)| without.insert(name, t.clone()));
     assert_eq!(
-        plan().train_batch(&without).unwrap_err().to_string(),
+        train(&mut plan(), &without).unwrap_err().to_string(),
         "column 'sparse4': not in the batch, which has label, dense1, dense2, sparse1, sparse2, sparse3, sparse5"
     );
     assert_eq!(
@@ -62,7 +62,7 @@ fn columns_that_are_not_what_the_model_needs() {
         spoilt(|batch| batch.insert("label", ids(&vec![vec![1]; ROWS]))),
         "column 'label': the network needs a dense column, this is ragged i64 [32, ?]"
     );
-    assert_eq!(plan().train_batch(&Batch::new(0)).unwrap_err().to_string(), "batch: it has no rows");
+    assert_eq!(train(&mut plan(), &Batch::new(0)).unwrap_err().to_string(), "batch: it has no rows");
     let short = spoilt(|batch| batch.insert("sparse4", ids(&vec![vec![1]; ROWS - 1])));
     assert_eq!(short, "column 'sparse4': 31 rows in a batch of 32");
 }
@@ -104,7 +104,7 @@ fn damaged_offsets() {
 fn refused(change: impl FnOnce(&mut Vec<(&'static str, EmbeddingOption)>)) -> String {
     let mut embeddings = model::embeddings();
     change(&mut embeddings);
-    plan_with(model::model().embeddings(embeddings), true).err().unwrap().to_string()
+    plan_with(model::model().embeddings(embeddings), true, Device::Cpu).err().unwrap().to_string()
 }
 
 #[test]
@@ -135,13 +135,16 @@ fn declarations_that_contradict_themselves() {
         "model: 'sparse1_x_sparse2' is concatenated without an embedding option: say its width with SelectField's dim"
     );
     assert_eq!(
-        plan_with(model::model().add_metric("auc", Auroc::new(3).unwrap()), true).err().unwrap().to_string(),
+        plan_with(model::model().add_metric("auc", Auroc::new(3).unwrap()), true, Device::Cpu)
+            .err()
+            .unwrap()
+            .to_string(),
         "model: two metrics are named 'auc'"
     );
     let two_outputs = Sequential::new("d").add(Linear::new(8, 2)).add(Sigmoid);
     let model = Model::new(two_outputs, "label", BceLoss).features(model::features()).concat(&["dense1"]);
     assert_eq!(
-        plan_with(model, true).err().unwrap().to_string(),
+        plan_with(model, true, Device::Cpu).err().unwrap().to_string(),
         "model: the network ends in 2 values a row; it must end in 1"
     );
 }
@@ -201,7 +204,7 @@ fn a_checkpoint_that_is_damaged_or_of_another_model() {
 
     let mut embeddings = model::embeddings();
     embeddings[6].1.shared_name = "renamed".into();
-    let other = plan_with(model::model().embeddings(embeddings), true).unwrap();
+    let other = plan_with(model::model().embeddings(embeddings), true, Device::Cpu).unwrap();
     let error =
         Trainer::new(other, args(), Memory::new(2), None, vec![]).unwrap().train().unwrap_err().to_string();
     assert!(error.contains("ckpt_2: it is of another model: model: table 'renamed' is missing"), "{error}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use recis::device::Device;
 use recis::features::{
     Bucketize, Feature, FeatureCross, Hash, HashType, Mod, SelectField, SelectFields, SequenceTruncate,
     TruncateSide,
@@ -14,7 +15,7 @@ use recis::io::{BatchIter, Dataset};
 use recis::metrics::Auroc;
 use recis::nn::{
     BceLoss, Combiner, EmbeddingOption, Initializer, Linear, Model, Plan, PlanOptions, Relu, Sequential,
-    Sigmoid,
+    Sigmoid, StepOutput,
 };
 use recis::optim::{AdamW, SparseAdamWTF};
 use recis::{Batch, DenseTensor, Position, RaggedTensor, Result, Source, Tensor, Values};
@@ -89,17 +90,26 @@ pub fn model() -> Model {
         .add_metric("auc", Auroc::new(200).unwrap())
 }
 
-pub fn plan_with(model: Model, fuse: bool) -> Result<Plan> {
+pub fn plan_with(model: Model, fuse: bool, device: Device) -> Result<Plan> {
     Plan::new(
         model,
         AdamW::new(0.01),
         SparseAdamWTF::new(0.01),
-        &PlanOptions { fuse, ..PlanOptions::default() },
+        &PlanOptions { fuse, device, ..PlanOptions::default() },
     )
 }
 
+pub fn plan_on(device: Device) -> Plan {
+    plan_with(model(), true, device).unwrap()
+}
+
 pub fn plan() -> Plan {
-    plan_with(model(), true).unwrap()
+    plan_on(Device::Cpu)
+}
+
+/// Forward and backward of a batch, and what it says.
+pub fn train(plan: &mut Plan, batch: &Batch) -> Result<StepOutput> {
+    plan.train_batch(batch)?.wait()
 }
 
 /// A ragged column of rows.

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use recis::Result;
-use recis::device::{Buffer, Stream};
+use recis::device::{Buffer, Device, Stream};
 use recis::nn::embedding::{Table, embedding_table};
 use recis::nn::{ArrayData, ArraySnapshot, ModelSnapshot, TableSnapshot};
-use recis::ops::hash_table::TableRange;
+use recis::ops::merge_gradients::Gradients;
+use recis::ops::partition_ids::Partition;
 use recis::optim::{SparseOptimizer, Take};
 
-use crate::model::{ROWS, batch, model, plan, plan_with};
+use crate::devices::devices;
+use crate::model::{ROWS, batch, model, plan, plan_on, plan_with, train};
 
 /// The largest difference of two snapshots' floats, and whether all else is equal.
 fn difference(a: &ModelSnapshot, b: &ModelSnapshot) -> f32 {
@@ -35,14 +37,16 @@ fn difference(a: &ModelSnapshot, b: &ModelSnapshot) -> f32 {
 
 #[test]
 fn fused_and_unfused_agree() {
-    let (mut fused, mut unfused) = (plan(), plan_with(model(), false).unwrap());
+    devices().into_iter().for_each(fused_and_unfused_agree_on);
+}
+
+fn fused_and_unfused_agree_on(device: Device) {
+    let (mut fused, mut unfused) = (plan_on(device), plan_with(model(), false, device).unwrap());
     assert!(fused.to_string().contains("gathered by the first layer"));
     assert!(!unfused.to_string().contains("gathered"));
     for seed in 0..5 {
-        let (a, b) = (
-            fused.train_batch(&batch(seed, ROWS)).unwrap(),
-            unfused.train_batch(&batch(seed, ROWS)).unwrap(),
-        );
+        let batch = batch(seed, ROWS);
+        let (a, b) = (train(&mut fused, &batch).unwrap(), train(&mut unfused, &batch).unwrap());
         assert!((a.loss - b.loss).abs() < 1e-5, "step {seed}: {} and {}", a.loss, b.loss);
         fused.apply_gradients().unwrap();
         unfused.apply_gradients().unwrap();
@@ -54,10 +58,14 @@ fn fused_and_unfused_agree() {
 
 #[test]
 fn two_equal_batches_move_the_model_as_one() {
-    let (mut once, mut twice) = (plan(), plan());
-    once.train_batch(&batch(1, ROWS)).unwrap();
-    twice.train_batch(&batch(1, ROWS)).unwrap();
-    twice.train_batch(&batch(1, ROWS)).unwrap();
+    devices().into_iter().for_each(two_equal_batches_move_the_model_as_one_on);
+}
+
+fn two_equal_batches_move_the_model_as_one_on(device: Device) {
+    let (mut once, mut twice) = (plan_on(device), plan_on(device));
+    train(&mut once, &batch(1, ROWS)).unwrap();
+    train(&mut twice, &batch(1, ROWS)).unwrap();
+    train(&mut twice, &batch(1, ROWS)).unwrap();
     once.apply_gradients().unwrap();
     twice.apply_gradients().unwrap();
     let (once, mut twice) = (once.snapshot().unwrap(), twice.snapshot().unwrap());
@@ -74,15 +82,17 @@ fn two_equal_batches_move_the_model_as_one() {
 #[test]
 fn accumulated_batches_count_alike() {
     // Two halves of a batch, accumulated, are the batch: the mean of the means of equal halves.
-    let (whole, mut halves) = (batch(3, 2 * ROWS), plan());
-    let mut one = plan();
-    one.train_batch(&whole).unwrap();
-    one.apply_gradients().unwrap();
-    for half in 0..2 {
-        halves.train_batch(&rows(&whole, half * ROWS..(half + 1) * ROWS)).unwrap();
+    for device in devices() {
+        let (whole, mut halves) = (batch(3, 2 * ROWS), plan_on(device));
+        let mut one = plan_on(device);
+        train(&mut one, &whole).unwrap();
+        one.apply_gradients().unwrap();
+        for half in 0..2 {
+            train(&mut halves, &rows(&whole, half * ROWS..(half + 1) * ROWS)).unwrap();
+        }
+        halves.apply_gradients().unwrap();
+        assert!(difference(&one.snapshot().unwrap(), &halves.snapshot().unwrap()) < 1e-4, "{device}");
     }
-    halves.apply_gradients().unwrap();
-    assert!(difference(&one.snapshot().unwrap(), &halves.snapshot().unwrap()) < 1e-4);
 }
 
 /// Some rows of a batch.
@@ -126,26 +136,26 @@ impl Table for Counting {
     fn dim(&self) -> usize {
         self.0.dim()
     }
-    fn sizes(&self) -> Vec<(&str, usize)> {
-        self.0.sizes()
+    fn sizes(&self, stream: &Stream) -> Result<Vec<(&str, usize)>> {
+        self.0.sizes(stream)
     }
-    fn attach(&mut self, optimizer: &dyn SparseOptimizer) -> Result<()> {
-        self.0.attach(optimizer)
+    fn attach(&mut self, optimizer: &dyn SparseOptimizer, stream: &Stream) -> Result<()> {
+        self.0.attach(optimizer, stream)
     }
     fn lookup(
         &mut self,
-        ids: &Buffer<i64>,
-        ranges: &[TableRange],
+        partition: &Partition,
         insert: bool,
         rows: &mut Buffer<u32>,
         embeddings: &mut Buffer<f32>,
         stream: &Stream,
     ) -> Result<()> {
-        self.1.fetch_add(ids.len(), Ordering::Relaxed);
-        self.0.lookup(ids, ranges, insert, rows, embeddings, stream)
+        let count = partition.count.to_vec(stream)?[0] as usize;
+        self.1.fetch_add(count, Ordering::Relaxed);
+        self.0.lookup(partition, insert, rows, embeddings, stream)
     }
-    fn accept_gradients(&mut self, rows: Buffer<u32>, gradients: Buffer<f32>, stream: &Stream) -> Result<()> {
-        self.0.accept_gradients(rows, gradients, stream)
+    fn accept_gradients(&mut self, gradients: Gradients, stream: &Stream) -> Result<()> {
+        self.0.accept_gradients(gradients, stream)
     }
     fn step(&mut self, optimizer: &dyn SparseOptimizer, steps: usize, stream: &Stream) -> Result<()> {
         self.0.step(optimizer, steps, stream)
@@ -170,15 +180,21 @@ fn a_model_may_bring_its_tables() {
     let model = model().tables(move |layout, seed, stream| {
         Ok(Box::new(Counting(embedding_table(layout, seed, stream)?, counter.clone())))
     });
-    let (mut own, mut plain) = (plan_with(model, true).unwrap(), plan());
-    assert_eq!(own.train_batch(&batch(1, ROWS)).unwrap(), plain.train_batch(&batch(1, ROWS)).unwrap());
-    assert_eq!(keys.load(Ordering::Relaxed), own.table_sizes().iter().map(|(_, ids)| ids).sum::<usize>());
+    let (mut own, mut plain) = (plan_with(model, true, Device::Cpu).unwrap(), plan());
+    let batch = batch(1, ROWS);
+    assert_eq!(train(&mut own, &batch).unwrap(), train(&mut plain, &batch).unwrap());
+    let sizes = own.table_sizes().unwrap();
+    assert_eq!(keys.load(Ordering::Relaxed), sizes.iter().map(|(_, ids)| ids).sum::<usize>());
 }
 
 #[test]
 fn evaluation_learns_nothing() {
-    let mut plan = plan();
-    plan.train_batch(&batch(1, ROWS)).unwrap();
+    devices().into_iter().for_each(evaluation_learns_nothing_on);
+}
+
+fn evaluation_learns_nothing_on(device: Device) {
+    let mut plan = plan_on(device);
+    train(&mut plan, &batch(1, ROWS)).unwrap();
     plan.apply_gradients().unwrap();
     let before = plan.snapshot().unwrap();
     let mut metrics = plan.fresh_metrics();
@@ -190,10 +206,12 @@ fn evaluation_learns_nothing() {
 
 #[test]
 fn batches_may_differ_in_size() {
-    let mut plan = plan();
-    for (seed, rows) in [(0, 1), (1, 300), (2, 2), (3, 129)] {
-        assert!(plan.train_batch(&batch(seed, rows)).unwrap().loss.is_finite());
-        assert_eq!(plan.predictions().unwrap().len(), rows);
-        plan.apply_gradients().unwrap();
+    for device in devices() {
+        let mut plan = plan_on(device);
+        for (seed, rows) in [(0, 1), (1, 300), (2, 2), (3, 129)] {
+            assert!(train(&mut plan, &batch(seed, rows)).unwrap().loss.is_finite());
+            assert_eq!(plan.predictions().unwrap().len(), rows);
+            plan.apply_gradients().unwrap();
+        }
     }
 }

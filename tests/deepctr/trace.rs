@@ -2,10 +2,12 @@
 //! (`tests/reference/deepctr.py`, which made `tests/data/trace.json`).
 
 use recis::Batch;
+use recis::device::Device;
 use recis::nn::{ArrayData, ModelSnapshot};
 use serde_json::Value;
 
-use crate::model::{dense, ids, plan, strings};
+use crate::devices::devices;
+use crate::model::{dense, ids, plan_on, strings, train};
 
 fn trace() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/trace.json");
@@ -49,16 +51,26 @@ fn assert_close(what: &str, got: &[f32], expected: &[f64], relative: f64, absolu
 #[test]
 fn twenty_steps_follow_the_reference() {
     let trace = trace();
-    let mut plan = plan();
+    for device in devices() {
+        let snapshot = follow(&trace, device);
+        check_state(&snapshot, &trace);
+        // Once more: the same bits.
+        assert_eq!(follow(&trace, device), snapshot, "{device}");
+    }
+}
+
+/// Trains on the trace's batches, and compares what each step says.
+fn follow(trace: &Value, device: Device) -> ModelSnapshot {
+    let mut plan = plan_on(device);
     let steps = trace["steps"].as_array().unwrap();
     assert_eq!(steps.len(), 20);
     for (i, step) in steps.iter().enumerate() {
-        let output = plan.train_batch(&batch(&step["columns"])).unwrap();
+        let output = train(&mut plan, &batch(&step["columns"])).unwrap();
         plan.apply_gradients().unwrap();
         let predictions = plan.predictions().unwrap();
-        assert_close(&format!("step {i}: loss"), &[output.loss], &floats(&step["loss"]), 1e-4, 0.0);
+        assert_close(&format!("{device}, step {i}: loss"), &[output.loss], &floats(&step["loss"]), 1e-4, 0.0);
         assert_close(
-            &format!("step {i}: prediction"),
+            &format!("{device}, step {i}: prediction"),
             &predictions,
             &floats(&step["predictions"]),
             1e-4,
@@ -67,11 +79,11 @@ fn twenty_steps_follow_the_reference() {
         let auc = step["auc"].as_f64().unwrap();
         assert!(
             (output.metrics[0].1 - auc).abs() < 1e-4,
-            "step {i}: auc {:?}, expected {auc}",
+            "{device}, step {i}: auc {:?}, expected {auc}",
             output.metrics
         );
     }
-    check_state(&plan.snapshot().unwrap(), &trace);
+    plan.snapshot().unwrap()
 }
 
 fn check_state(snapshot: &ModelSnapshot, trace: &Value) {

@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use recis::device::Device;
 use recis::framework::{Hook, Resume, StepReport, StopReason, Trainer, TrainingArguments};
 
-use crate::model::{Memory, ROWS, arguments, batch, plan};
+use crate::devices::devices;
+use crate::model::{Memory, ROWS, arguments, batch, plan, plan_on};
 
 fn train(args: TrainingArguments, batches: u64) -> StopReason {
-    Trainer::new(plan(), args, Memory::new(batches), None, vec![]).unwrap().train().unwrap()
+    train_on(Device::Cpu, args, batches)
+}
+
+fn train_on(device: Device, args: TrainingArguments, batches: u64) -> StopReason {
+    Trainer::new(plan_on(device), args, Memory::new(batches), None, vec![]).unwrap().train().unwrap()
 }
 
 /// Every file of a checkpoint.
@@ -36,6 +42,11 @@ fn threads_and_repetition_change_no_bit() {
 
 #[test]
 fn continuing_is_the_same_as_not_stopping() {
+    devices().into_iter().for_each(continuing_is_the_same_as_not_stopping_on);
+}
+
+fn continuing_is_the_same_as_not_stopping_on(device: Device) {
+    let train = |args, batches| train_on(device, args, batches);
     let dir = tempfile::tempdir().unwrap();
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
     let args = |dir: &Path, steps| TrainingArguments { train_epoch: 3, train_steps: steps, ..arguments(dir) };

@@ -34,7 +34,7 @@ fn step() {
         let [mut cpu_p, mut cpu_m, mut cpu_v] = arrays;
         for step in 1..=3 {
             let (g, options) = (tame_floats(1 + step, len), Options { step, ..OPTIONS });
-            cpu::adamw::step(&mut cpu_p, &mut cpu_m, &mut cpu_v, &g, &options);
+            cpu::adamw::step(&mut cpu_p, &mut cpu_m, &mut cpu_v, &g, &options.coefficients());
             let g = Guarded::new(&g);
             ok(launch(p.ptr(), m.ptr(), v.ptr(), g.ptr(), len as i64, &options));
             assert_close(&p.to_vec(), &cpu_p, 1.0, "parameter");

@@ -1,10 +1,43 @@
 //! Reading a case and comparing what it expects.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt::Debug;
 
+use recis::device::{Buffer, Element, Stream};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+thread_local! {
+    /// The device that cases run on.
+    static STREAM: RefCell<Stream> = RefCell::default();
+}
+
+/// Runs the cases from now on with this stream.
+pub fn run_on(stream: &Stream) {
+    STREAM.with(|place| *place.borrow_mut() = stream.clone());
+}
+
+/// The stream that cases run on.
+pub fn stream() -> Stream {
+    STREAM.with(|place| place.borrow().clone())
+}
+
+/// Numbers on the device that cases run on.
+pub fn on<T: Element>(values: Vec<T>) -> Buffer<T> {
+    Buffer::from_vec(values, &stream()).expect("there is room for a case")
+}
+
+/// The elements of a buffer, wherever it is.
+pub trait Elements<T> {
+    fn elements(&self) -> Vec<T>;
+}
+
+impl<T: Element> Elements<T> for Buffer<T> {
+    fn elements(&self) -> Vec<T> {
+        self.to_vec(&stream()).expect("the device works")
+    }
+}
 
 /// What a check gives: nothing, or why it failed.
 pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;

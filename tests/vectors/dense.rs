@@ -1,11 +1,13 @@
 //! The dense network: layers, loss and initial values.
 
-use recis::device::{Buffer, Stream};
+use recis::device::Buffer;
 use recis::nn::{Backward, BceLoss, Initializer, Layer, Linear, Loss, Parameter, Relu, Sigmoid};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::case::{Outcome, Tolerance, parse, same};
+use recis::ops::unfit::Unfit;
+
+use super::case::{Elements, Outcome, Tolerance, on, parse, same, stream};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,20 +33,20 @@ struct Step {
 
 pub fn mlp(case: &Value, tolerance: &Tolerance) -> Outcome {
     let case: Mlp = parse(case)?;
-    let (rows, stream) = (case.x.len(), Stream::default());
-    let x: Buffer<f32> = case.x.concat().into();
+    let (rows, stream) = (case.x.len(), stream());
+    let x = on(case.x.concat());
     let mut steps = network(&case, rows)?;
 
     let mut input = &x;
     for step in &mut steps {
         step.layer.forward(&step.parameters, input, &mut step.y, rows, &stream)?;
-        step.d_x = vec![0.0; input.len()].into();
+        step.d_x = on(vec![0.0; input.len()]);
         input = &step.y;
     }
-    tolerance.close_all("prob", &case.prob, input.host())?;
-    let (mut loss, mut d_y) = (Buffer::from(vec![0.0]), Buffer::from(vec![0.0; rows]));
-    BceLoss.forward(input, &case.labels.into(), &mut loss, Some(&mut d_y), &stream)?;
-    tolerance.close("loss", case.loss, loss.host()[0])?;
+    tolerance.close_all("prob", &case.prob, &input.elements())?;
+    let (mut loss, mut d_y, mut unfit) = (on(vec![0.0]), on(vec![0.0; rows]), Unfit::new(&stream)?);
+    BceLoss.forward(input, &on(case.labels), &mut loss, Some(&mut d_y), &mut unfit, &stream)?;
+    tolerance.close("loss", case.loss, loss.elements()[0])?;
 
     for i in (0..steps.len()).rev() {
         let (before, after) = steps.split_at_mut(i);
@@ -64,11 +66,11 @@ pub fn mlp(case: &Value, tolerance: &Tolerance) -> Outcome {
     for (i, step) in linear.enumerate() {
         let [weight, bias] = &step.parameters[..] else { return Err("a layer without parameters".into()) };
         let expected = case.grad_weights.get(i).ok_or_else(|| format!("grad_weights[{i}]: missing"))?;
-        tolerance.close_all(&format!("grad_weights[{i}]"), &expected.concat(), weight.grad.host())?;
+        tolerance.close_all(&format!("grad_weights[{i}]"), &expected.concat(), &weight.grad.elements())?;
         let expected = case.grad_biases.get(i).ok_or_else(|| format!("grad_biases[{i}]: missing"))?;
-        tolerance.close_all(&format!("grad_biases[{i}]"), expected, bias.grad.host())?;
+        tolerance.close_all(&format!("grad_biases[{i}]"), expected, &bias.grad.elements())?;
     }
-    tolerance.close_all("grad_x", &case.grad_x.concat(), d_y.host())
+    tolerance.close_all("grad_x", &case.grad_x.concat(), &d_y.elements())
 }
 
 /// Linear layers with ReLU between them and a sigmoid at the end.
@@ -80,12 +82,12 @@ fn network(case: &Mlp, rows: usize) -> Outcome<Vec<Step>> {
         let step = |layer: Box<dyn Layer>, parameters| Step {
             layer,
             parameters,
-            y: vec![0.0; rows * outputs].into(),
+            y: on(vec![0.0; rows * outputs]),
             d_x: Buffer::default(),
         };
         let parameter = |name: &str, value: Vec<f32>, shape: Vec<usize>| {
-            let grad = vec![0.0; value.len()].into();
-            Parameter { name: name.into(), shape, value: value.into(), grad }
+            let grad = on(vec![0.0; value.len()]);
+            Parameter { name: name.into(), shape, value: on(value), grad }
         };
         let parameters = vec![
             parameter("weight", weight.concat(), vec![outputs, inputs]),
@@ -109,11 +111,11 @@ struct Bce {
 
 pub fn bce(case: &Value, tolerance: &Tolerance) -> Outcome {
     let case: Bce = parse(case)?;
-    let (mut loss, mut grad) = (Buffer::from(vec![0.0]), Buffer::from(vec![0.0]));
-    let (prob, label) = (vec![case.prob].into(), vec![case.label].into());
-    BceLoss.forward(&prob, &label, &mut loss, Some(&mut grad), &Stream::default())?;
-    tolerance.close("loss", case.loss, loss.host()[0])?;
-    tolerance.close("grad_prob", case.grad_prob, grad.host()[0])
+    let (mut loss, mut grad, mut unfit) = (on(vec![0.0]), on(vec![0.0]), Unfit::new(&stream())?);
+    let (prob, label) = (on(vec![case.prob]), on(vec![case.label]));
+    BceLoss.forward(&prob, &label, &mut loss, Some(&mut grad), &mut unfit, &stream())?;
+    tolerance.close("loss", case.loss, loss.elements()[0])?;
+    tolerance.close("grad_prob", case.grad_prob, grad.elements()[0])
 }
 
 #[derive(Deserialize)]

@@ -1,12 +1,12 @@
 //! Embeddings combined by the operations.
 
-use recis::device::{Buffer, Stream};
-use recis::ops::combine::{self, Denominator, Lookup, Place};
+use recis::device::Buffer;
+use recis::ops::combine::{self, Denominator, Lookup, Occurrences, Place};
 use recis::ops::combine_tile;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::case::{Outcome, Tolerance, parse, same};
+use super::case::{Elements, Outcome, Tolerance, on, parse, same, stream};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,19 +31,28 @@ pub fn segment_reduce(case: &Value, tolerance: &Tolerance) -> Outcome {
         other => return Err(format!("mode, mean_denominator: no {other:?}").into()),
     };
     let dim = width(&case.emb)?;
-    let (embeddings, inverse) = (Buffer::from(case.emb.concat()), case.reverse_index.into());
-    let (offsets, weights) = (case.offsets.into(), case.weight.map(Buffer::from));
-    let lookup = Lookup { embeddings: &embeddings, inverse: &inverse, first_id: 0, offsets: &offsets, dim };
-    let (place, stream) = (Place { first_column: 0, stride: dim }, Stream::default());
+    let occurrences = Where::new(&case.reverse_index, case.emb.len());
+    let (embeddings, inverse) = (on(case.emb.concat()), on(case.reverse_index));
+    let (offsets, weights) = (on(case.offsets), case.weight.map(on));
+    let lookup = Lookup {
+        embeddings: &embeddings,
+        inverse: &inverse,
+        first_id: 0,
+        ids: inverse.len(),
+        offsets: &offsets,
+        dim,
+        occurrences: Some(occurrences.of_all()),
+    };
+    let (place, stream) = (Place { first_column: 0, stride: dim }, stream());
 
-    let mut out = Buffer::from(vec![0.0; lookup.segments() * dim]);
+    let mut out = on(vec![0.0; lookup.segments() * dim]);
     combine::forward(&lookup, weights.as_ref(), denominator, &mut out, place, &stream)?;
-    tolerance.close_all("out", &case.out.concat(), out.host())?;
+    tolerance.close_all("out", &case.out.concat(), &out.elements())?;
 
-    let grad_out = case.grad_out.concat().into();
-    let mut grad = Buffer::from(vec![0.0; embeddings.len()]);
+    let grad_out = on(case.grad_out.concat());
+    let mut grad = on(vec![0.0; embeddings.len()]);
     combine::backward(&lookup, weights.as_ref(), denominator, &grad_out, place, &mut grad, &stream)?;
-    tolerance.close_all("grad_emb", &case.grad_emb.concat(), grad.host())
+    tolerance.close_all("grad_emb", &case.grad_emb.concat(), &grad.elements())
 }
 
 #[derive(Deserialize)]
@@ -66,27 +75,60 @@ pub fn ragged_tile(case: &Value, tolerance: &Tolerance) -> Outcome {
     let dim = width(&case.emb)?;
     let sizes = case.batch.iter().zip(&case.tile_len).map(|(rows, tile_len)| rows * tile_len * dim);
     same("the size of grad_out", sizes.sum(), case.grad_out.len() * dim)?;
-    let (embeddings, inverse) = (Buffer::from(case.emb.concat()), case.reverse_index.into());
-    let stream = Stream::default();
+    let occurrences = Where::new(&case.reverse_index, case.emb.len());
+    let (embeddings, inverse) = (on(case.emb.concat()), on(case.reverse_index));
+    let stream = stream();
 
     let (mut out, mut grad_out) = (Vec::new(), case.grad_out.concat());
-    let mut grad = Buffer::from(vec![0.0; embeddings.len()]);
+    let mut grad = on(vec![0.0; embeddings.len()]);
     let mut first_row = 0;
     for (&rows, &tile_len) in case.batch.iter().zip(&case.tile_len) {
         let ends = &case.offsets[first_row..=first_row + rows];
-        let offsets = ends.iter().map(|end| end - ends[0]).collect::<Vec<_>>().into();
+        let offsets = on(ends.iter().map(|end| end - ends[0]).collect::<Vec<_>>());
         let first_id = usize::try_from(ends[0])?;
-        let lookup = Lookup { embeddings: &embeddings, inverse: &inverse, first_id, offsets: &offsets, dim };
+        let lookup = Lookup {
+            embeddings: &embeddings,
+            inverse: &inverse,
+            first_id,
+            ids: usize::try_from(ends[rows] - ends[0])?,
+            offsets: &offsets,
+            dim,
+            occurrences: Some(occurrences.of_all()),
+        };
         let place = Place { first_column: 0, stride: tile_len * dim };
-        let mut tile = Buffer::from(vec![0.0; rows * place.stride]);
+        let mut tile = on(vec![0.0; rows * place.stride]);
         combine_tile::forward(&lookup, tile_len, &mut tile, place, &stream)?;
-        out.extend_from_slice(tile.host());
-        let grad_tile = grad_out.drain(..rows * place.stride).collect::<Vec<_>>().into();
+        out.extend_from_slice(&tile.elements());
+        let grad_tile = on(grad_out.drain(..rows * place.stride).collect::<Vec<_>>());
         combine_tile::backward(&lookup, tile_len, &grad_tile, place, &mut grad, &stream)?;
         first_row += rows;
     }
     tolerance.close_all("out", &case.out.concat(), &out)?;
-    tolerance.close_all("grad_emb", &case.grad_emb.concat(), grad.host())
+    tolerance.close_all("grad_emb", &case.grad_emb.concat(), &grad.elements())
+}
+
+/// Where each embedding is used, as `partition_ids` would find it.
+struct Where {
+    positions: Buffer<u32>,
+    starts: Buffer<u32>,
+    table_offsets: Buffer<u32>,
+}
+
+impl Where {
+    fn new(inverse: &[u32], unique: usize) -> Self {
+        let mut positions: Vec<u32> = (0..inverse.len() as u32).collect();
+        positions.sort_by_key(|&position| inverse[position as usize]);
+        let below = |place: usize| inverse.iter().filter(|&&other| (other as usize) < place).count() as u32;
+        let mut starts: Vec<u32> = (0..=unique).map(below).collect();
+        // As long as it is when no id comes twice.
+        starts.resize(starts.len().max(inverse.len() + 1), inverse.len() as u32);
+        Self { positions: on(positions), starts: on(starts), table_offsets: on(vec![0, unique as u32]) }
+    }
+
+    fn of_all(&self) -> Occurrences<'_> {
+        let Self { positions, starts, table_offsets } = self;
+        Occurrences { positions, starts, table_offsets, table: 0 }
+    }
 }
 
 fn width(embeddings: &[Vec<f32>]) -> Outcome<usize> {

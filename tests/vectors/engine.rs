@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use recis::device::{Buffer, Stream};
+use recis::device::Stream;
 use recis::nn::embedding::{GradReduceBy, coalesce};
 use recis::nn::{ArrayData, Combiner, EmbeddingEngine, EmbeddingOption, Initializer, TableSnapshot};
 use recis::ops::combine::Place;
+use recis::ops::merge_gradients::Gradients;
 use recis::ops::rows::{Rows, scatter};
 use recis::optim::{SparseOptimizer, SparseState};
 use recis::{Batch, RaggedTensor, Tensor, Values};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::case::{Outcome, Tolerance, offsets, parse, same, same_all};
+use super::case::{Elements, Outcome, Tolerance, offsets, on, parse, same, same_all, stream};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +71,7 @@ pub fn tables(case: &Value, _: &Tolerance) -> Outcome {
         return Err(format!("options: one device is expected, got {devices:?}").into());
     }
     let options = case.options.into_iter().map(option).collect::<Outcome<Vec<_>>>()?;
-    let engine = EmbeddingEngine::new(&options, 0, &Stream::default());
+    let engine = EmbeddingEngine::new(&options, 0, &stream());
     let (tables, expected) = match (engine.and_then(|_| coalesce(&options)), case.error, case.physical_tables)
     {
         (Err(_), Some(_), _) => return Ok(()),
@@ -205,22 +206,22 @@ pub fn lookup(case: &Value, tolerance: &Tolerance) -> Outcome {
     same("world_size: there is one rank", 1, case.world_size)?;
     let options = case.ids.keys().map(|feature| lookup_option(feature, &case));
     let options = options.collect::<Outcome<Vec<_>>>()?;
-    let stream = Stream::default();
+    let stream = stream();
     let mut engine = EmbeddingEngine::new(&options, 0, &stream)?;
-    engine.attach(&KeepGradients)?;
+    engine.attach(&KeepGradients, &stream)?;
     fill(&mut engine, &case.tables, &stream)?;
 
-    engine.lookup(&batch(&case)?, true, &stream)?;
+    engine.lookup(&batch(&case)?.copy_to(&stream)?, true, &stream)?;
     for (feature, option) in &options {
         let field = |field: &str| format!("{field}.{feature}");
         let expected = case.out.get(feature).ok_or_else(|| format!("{}: missing", field("out")))?;
         let stride = option.combiner.width(option.embedding_dim);
         let place = Place { first_column: 0, stride };
-        let mut out = Buffer::from(vec![0.0; case.ids[feature].len() * stride]);
+        let mut out = on(vec![0.0; case.ids[feature].len() * stride]);
         engine.combine(feature, &mut out, place, &stream)?;
-        tolerance.close_all(&field("out"), &expected.concat(), out.host())?;
+        tolerance.close_all(&field("out"), &expected.concat(), &out.elements())?;
         let grad = case.grad_out.get(feature).ok_or_else(|| format!("{}: missing", field("grad_out")))?;
-        engine.combine_backward(feature, &grad.concat().into(), place, &stream)?;
+        engine.combine_backward(feature, &on(grad.concat()), place, &stream)?;
     }
     engine.finish_backward(&stream)?;
     engine.step(&KeepGradients, 1, &stream)?;
@@ -280,11 +281,11 @@ fn batch(case: &Step) -> Outcome<Batch> {
         let weights = case.weights.as_ref().and_then(|weights| weights.get(feature));
         batch.insert(
             feature,
-            Tensor::Ragged(RaggedTensor {
-                values: Values::I64(ids.concat().into()),
-                offsets: vec![offsets(ids).into()],
-                weights: weights.map(|weights| weights.concat().into()),
-            }),
+            Tensor::Ragged(RaggedTensor::new(
+                Values::I64(ids.concat().into()),
+                vec![offsets(ids).into()],
+                weights.map(|weights| weights.concat().into()),
+            )),
         );
     }
     Ok(batch)
@@ -312,10 +313,15 @@ impl SparseOptimizer for KeepGradients {
         &self,
         _: &mut SparseState,
         rows: &mut Rows,
-        touched: &Buffer<u32>,
-        grads: &Buffer<f32>,
+        gradients: &Gradients,
         stream: &Stream,
     ) -> recis::Result<()> {
-        scatter(rows, 1, touched, grads, stream)
+        // Behind the rows that have gradients there may be room.
+        let count = gradients.count.as_ref().map(|count| count.to_vec(stream)).transpose()?;
+        let count = count.map_or(gradients.rows.len(), |count| count[0] as usize);
+        let (mut touched, mut values) = (gradients.rows.clone(), gradients.values.clone());
+        touched.resize(count, stream)?;
+        values.resize(count * rows.dim(), stream)?;
+        scatter(rows, 1, &touched, &values, stream)
     }
 }

@@ -1,6 +1,6 @@
 //! The operators of features.
 
-use recis::device::{Buffer, Stream};
+use recis::device::Buffer;
 use recis::features::{
     Bucketize, Feature, FeatureCross, FeatureEngine, Hash, HashType, Mod, SelectField, SelectFields,
     SequenceTruncate, TruncateSide,
@@ -10,7 +10,7 @@ use recis::{Batch, DenseTensor, RaggedTensor, Tensor, Values};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::case::{Outcome, Tolerance, floats, offsets, parse, same, same_all};
+use super::case::{Elements, Outcome, Tolerance, floats, offsets, on, parse, same, same_all, stream};
 use super::io::values_i64;
 
 #[derive(Deserialize)]
@@ -24,10 +24,10 @@ struct Pair {
 
 pub fn cross(case: &Value, _: &Tolerance) -> Outcome {
     let case: Pair = parse(case)?;
-    let (x, y, ends) = (vec![case.x].into(), vec![case.y].into(), vec![0, 1].into());
-    let side = |values| feature_cross::Side { values, offsets: &ends, weights: None };
-    let crossed = feature_cross::forward(side(&x), side(&y), &Stream::default())?;
-    same_all("out", &[case.out], crossed.values.host())?;
+    let (x, y, ends) = (on(vec![case.x]), on(vec![case.y]), on(vec![0, 1]));
+    let side = |values| feature_cross::Side { values, offsets: &ends, weights: None, longest: Some(1) };
+    let crossed = feature_cross::forward(side(&x), side(&y), &stream())?;
+    same_all("out", &[case.out], &crossed.values.elements())?;
     match case.out_mod_1000 {
         Some(expected) => same_all("out_mod_1000", &[expected], &remainders(&crossed.values, 1000)?),
         None => Ok(()),
@@ -54,15 +54,16 @@ pub fn cross_ragged(case: &Value, _: &Tolerance) -> Outcome {
     let (x, x_ends, x_weights) = buffers(case.x_values, case.x_offsets, case.x_weight);
     let (y, y_ends, y_weights) = buffers(case.y_values, case.y_offsets, case.y_weight);
     if let Some(expected) = case.all_rows_length_one {
-        let ones = |ends: &Buffer<i32>| ends.host().windows(2).all(|ends| ends[1] - ends[0] == 1);
+        let ones = |ends: &Buffer<i32>| lens(&ends.elements()).iter().all(|&len| len == 1);
         same("all_rows_length_one", expected, ones(&x_ends) && ones(&y_ends))?;
     }
-    let x = feature_cross::Side { values: &x, offsets: &x_ends, weights: x_weights.as_ref() };
-    let y = feature_cross::Side { values: &y, offsets: &y_ends, weights: y_weights.as_ref() };
-    let crossed = feature_cross::forward(x, y, &Stream::default())?;
-    let out_offsets = crossed.offsets.host();
-    same_all("out_offsets", &case.out_offsets, out_offsets)?;
-    let (values, weights) = (crossed.values.host(), crossed.weights.host());
+    let (x_weights, y_weights, longest) = (x_weights.as_ref(), y_weights.as_ref(), None);
+    let x = feature_cross::Side { values: &x, offsets: &x_ends, weights: x_weights, longest };
+    let y = feature_cross::Side { values: &y, offsets: &y_ends, weights: y_weights, longest };
+    let crossed = feature_cross::forward(x, y, &stream())?;
+    let out_offsets = crossed.offsets.elements();
+    same_all("out_offsets", &case.out_offsets, &out_offsets)?;
+    let (values, weights) = (crossed.values.elements(), crossed.weights.elements());
     same("the length of out_values", case.out_values.len(), values.len())?;
     same("the length of out_weight", case.out_weight.len(), weights.len())?;
     for (row, ends) in out_offsets.windows(2).enumerate() {
@@ -84,7 +85,7 @@ fn multiset(ids: &[i64], weights: &[f32]) -> Vec<(i64, f32)> {
 type Buffers = (Buffer<i64>, Buffer<i32>, Option<Buffer<f32>>);
 
 fn buffers(values: Vec<i64>, offsets: Vec<i32>, weights: Option<Vec<f32>>) -> Buffers {
-    (values.into(), offsets.into(), weights.map(Buffer::from))
+    (on(values), on(offsets), weights.map(on))
 }
 
 #[derive(Deserialize)]
@@ -116,14 +117,17 @@ pub fn cutoff2d(case: &Value, _: &Tolerance) -> Outcome {
             other => return Err(format!("truncate_side: no '{other}'").into()),
         },
     };
-    let cut = truncate::forward(&[column], &Stream::default())?.remove(0);
-    same_all("out_offsets", &case.out_offsets, cut.offsets.host())?;
-    same_all("out_values", &case.out_values, cut.values.host())?;
+    let cut = truncate::forward(&[column], &stream())?.remove(0);
+    let out_offsets = cut.offsets.elements();
+    same_all("out_offsets", &case.out_offsets, &out_offsets)?;
+    // There may be room behind what is left.
+    let end = usize::try_from(out_offsets[out_offsets.len() - 1])?;
+    same_all("out_values", &case.out_values, &cut.values.elements()[..end])?;
     if let Some(expected) = case.out_weight {
         let got = cut.weights.as_ref().ok_or("out_weight: expected, but the column has no weight")?;
-        same_all("out_weight", &expected, got.host())?;
+        same_all("out_weight", &expected, &got.elements()[..end])?;
     }
-    let (before, after) = (lens(ends.host()), lens(cut.offsets.host()));
+    let (before, after) = (lens(&ends.elements()), lens(&out_offsets));
     let dropped: Vec<_> = before.iter().zip(&after).map(|(before, after)| before - after).collect();
     same_all("drop_num", &case.drop_num, &dropped)?;
     let padding: Vec<_> = after.iter().map(|after| case.keep_len as i64 - after).collect();
@@ -146,11 +150,11 @@ struct Buckets {
 
 pub fn bucketize(case: &Value, _: &Tolerance) -> Outcome {
     let case: Buckets = parse(case)?;
-    let mut out = Buffer::from(vec![0; case.values.len()]);
-    let (values, boundaries) = (case.values.into(), case.boundaries.into());
+    let mut out = on(vec![0; case.values.len()]);
+    let (values, boundaries) = (on(case.values), on(case.boundaries));
     let column = bucketize::Column { values: &values, boundaries: &boundaries, out: &mut out };
-    bucketize::forward(&mut [column], &Stream::default())?;
-    same_all("out", &case.out, out.host())
+    bucketize::forward(&mut [column], &stream())?;
+    same_all("out", &case.out, &out.elements())
 }
 
 #[derive(Deserialize)]
@@ -164,14 +168,14 @@ struct Remainders {
 
 pub fn modulo(case: &Value, _: &Tolerance) -> Outcome {
     let case: Remainders = parse(case)?;
-    same_all("out", &case.out, &remainders(&case.values.into(), case.modulus)?)
+    same_all("out", &case.out, &remainders(&on(case.values), case.modulus)?)
 }
 
 fn remainders(values: &Buffer<i64>, modulus: u64) -> Outcome<Vec<i64>> {
-    let mut out = Buffer::from(vec![0; values.len()]);
+    let mut out = on(vec![0; values.len()]);
     let column = modulo::Column { values, modulus, out: &mut out };
-    modulo::forward(&mut [column], &Stream::default())?;
-    Ok(out.host().to_vec())
+    modulo::forward(&mut [column], &stream())?;
+    Ok(out.elements())
 }
 
 /// A batch of the document's model.
@@ -212,7 +216,7 @@ pub fn engine(case: &Value, _: &Tolerance) -> Outcome {
     let passed_through: Vec<_> = (["dense1", "label"].into_iter())
         .filter_map(|name| Some((name, batch.get(name).ok()?.clone())))
         .collect();
-    let out = document_features(case.seq_len)?.forward(&batch, &Stream::default())?;
+    let out = document_features(case.seq_len)?.forward(&batch.copy_to(&stream())?, &stream())?;
     for (name, tensor) in passed_through {
         same(name, &tensor, out.get(name)?)?;
     }
@@ -257,10 +261,14 @@ fn same_column(name: &str, expected: &Value, got: &Tensor) -> Outcome {
     let Tensor::Ragged(RaggedTensor { offsets, weights, .. }) = got else {
         return Err(format!("{name}: a ragged column is expected, got {}", got.describe()).into());
     };
-    same_all(&format!("{name}.values"), &expected.values, &values)?;
     same(&format!("{name}: the number of levels"), 1, offsets.len())?;
-    same_all(&format!("{name}.offsets"), &expected.offsets, offsets[0].host())?;
-    same(&format!("{name}.weight"), expected.weight.as_deref(), weights.as_ref().map(Buffer::host))
+    let offsets = offsets[0].elements();
+    same_all(&format!("{name}.offsets"), &expected.offsets, &offsets)?;
+    // There may be room behind the values.
+    let end = usize::try_from(offsets[offsets.len() - 1])?;
+    same_all(&format!("{name}.values"), &expected.values, &values[..end])?;
+    let weights = weights.as_ref().map(|weights| weights.elements()[..end].to_vec());
+    same(&format!("{name}.weight"), expected.weight, weights)
 }
 
 fn dense_f32(values: &[f64], rows: usize, width: usize) -> DenseTensor {

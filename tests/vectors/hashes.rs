@@ -1,6 +1,5 @@
 //! Hashes of strings, by the operation and by the dataset, and the bytes of strings.
 
-use recis::device::{Buffer, Stream};
 use recis::io::{Dtype, HashType, Varlen};
 use recis::ops::modulo;
 use recis::ops::string_hash;
@@ -8,7 +7,7 @@ use recis::{Tensor, Values};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::case::{Outcome, Tolerance, parse, same, same_all};
+use super::case::{Elements, Outcome, Tolerance, on, parse, same, same_all, stream};
 use super::io::{read, values_i64};
 
 #[derive(Deserialize)]
@@ -130,22 +129,22 @@ pub fn string_bytes(case: &Value, _: &Tolerance) -> Outcome {
 }
 
 fn hash_op(bytes: &[u8], offsets: &[i32], hash_type: HashType) -> Outcome<Vec<i64>> {
-    let mut out = Buffer::from(vec![0; offsets.len() - 1]);
+    let mut out = on(vec![0; offsets.len() - 1]);
     let column = string_hash::Column {
-        bytes: &bytemuck::cast_slice(bytes).to_vec().into(),
-        offsets: &offsets.to_vec().into(),
+        bytes: &on(bytemuck::cast_slice(bytes).to_vec()),
+        offsets: &on(offsets.to_vec()),
         hash_type,
         out: &mut out,
     };
-    string_hash::forward(&mut [column], &Stream::default())?;
-    Ok(out.host().to_vec())
+    string_hash::forward(&mut [column], &stream())?;
+    Ok(out.elements())
 }
 
 fn modulo_10000(ids: Vec<i64>) -> Outcome<Vec<i64>> {
-    let mut out = Buffer::from(vec![0; ids.len()]);
-    let column = modulo::Column { values: &ids.into(), modulus: 10_000, out: &mut out };
-    modulo::forward(&mut [column], &Stream::default())?;
-    Ok(out.host().to_vec())
+    let mut out = on(vec![0; ids.len()]);
+    let column = modulo::Column { values: &on(ids), modulus: 10_000, out: &mut out };
+    modulo::forward(&mut [column], &stream())?;
+    Ok(out.elements())
 }
 
 fn dataset_hash(rows: &Value, hash_type: HashType, hash_bucket: i64) -> Outcome<Vec<i64>> {

@@ -8,7 +8,7 @@ use recis::{Batch, Error, Tensor, Values};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::case::{Outcome, Tolerance, parse, same, same_all};
+use super::case::{Elements, Outcome, Tolerance, parse, same, same_all};
 use super::write::Orc;
 
 /// Reads the one column `c` of a file with these rows as one batch; no rows give none.
@@ -43,7 +43,7 @@ fn options(batch_size: usize) -> OrcDatasetOptions {
 
 pub fn values_i64(tensor: &Tensor) -> Outcome<Vec<i64>> {
     match tensor.values() {
-        Values::I64(values) => Ok(values.host().to_vec()),
+        Values::I64(values) => Ok(values.elements()),
         _ => Err(format!("ids are expected, got {}", tensor.describe()).into()),
     }
 }

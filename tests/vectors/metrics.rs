@@ -1,12 +1,11 @@
 //! The area under the ROC curve.
 
-use recis::device::Stream;
 use recis::metrics::{Auroc, Metric};
 use recis::ops::auroc::thresholds;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::case::{Outcome, Tolerance, parse, same_all};
+use super::case::{Outcome, Tolerance, on, parse, same_all, stream};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,8 +23,8 @@ struct Batch {
 
 pub fn auroc(case: &Value, tolerance: &Tolerance) -> Outcome {
     let case: Batch = parse(case)?;
-    let (mut metric, stream) = (Auroc::new(case.num_thresholds)?, Stream::default());
-    metric.update(&case.predictions.into(), &case.labels.into(), &stream)?;
+    let (mut metric, stream) = (Auroc::new(case.num_thresholds)?, stream());
+    metric.update(&on(case.predictions), &on(case.labels), &stream)?;
     let counts = metric.state(&stream)?;
     for (name, expected) in [("tp", case.tp), ("fp", case.fp), ("tn", case.tn), ("fn", case.fn_)] {
         let Some(expected) = expected else { continue };
@@ -33,7 +32,7 @@ pub fn auroc(case: &Value, tolerance: &Tolerance) -> Outcome {
             counts.iter().find(|(n, _)| *n == name).ok_or_else(|| format!("{name}: not counted"))?;
         same_all(name, &expected, got)?;
     }
-    tolerance.close("auc", case.auc, metric.compute(&stream)?)
+    tolerance.close("auc", case.auc, metric.compute(&stream)?.wait()?)
 }
 
 #[derive(Deserialize)]
@@ -53,17 +52,17 @@ pub fn auroc_stream(case: &Value, tolerance: &Tolerance) -> Outcome {
     let updates: Vec<Update> = parse(case)?;
     // Where some have been left out, the totals after the first are not those of the file.
     let whole = updates.len() >= UPDATES;
-    let (mut cumulative, stream) = (Auroc::new(200)?, Stream::default());
+    let (mut cumulative, stream) = (Auroc::new(200)?, stream());
     for (i, update) in updates.into_iter().enumerate() {
-        let (predictions, labels) = (update.predictions.into(), update.labels.into());
+        let (predictions, labels) = (on(update.predictions), on(update.labels));
         cumulative.update(&predictions, &labels, &stream)?;
         if whole || i == 0 {
-            let auc = cumulative.compute(&stream)?;
+            let auc = cumulative.compute(&stream)?.wait()?;
             tolerance.close(&format!("[{i}].cumulative_auc"), update.cumulative_auc, auc)?;
         }
         let mut batch = cumulative.fresh();
         batch.update(&predictions, &labels, &stream)?;
-        tolerance.close(&format!("[{i}].batch_auc"), update.batch_auc, batch.compute(&stream)?)?;
+        tolerance.close(&format!("[{i}].batch_auc"), update.batch_auc, batch.compute(&stream)?.wait()?)?;
     }
     Ok(())
 }

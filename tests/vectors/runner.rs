@@ -20,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use case::{Outcome, Tolerance, parse};
+use recis::device::Stream;
 use serde_json::Value;
 
 /// What came of a folder of vectors.
@@ -124,8 +125,9 @@ pub fn default_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/vectors")
 }
 
-/// Runs every `*.json` of a folder.
-pub fn run(folder: &Path) -> Report {
+/// Runs every `*.json` of a folder on the stream's device.
+pub fn run(folder: &Path, stream: &Stream) -> Report {
+    case::run_on(stream);
     let mut run = Run::default();
     match files(folder) {
         Ok(files) if files.is_empty() => run.fail(format!("{}: no *.json", folder.display())),

@@ -6,9 +6,9 @@ use super::{Combiner, EmbeddingOption, EmbeddingTable, PhysicalTable, Table, coa
 use crate::device::{Buffer, Stream};
 use crate::ops::combine::{self, Denominator, Place};
 use crate::ops::combine_tile;
+use crate::ops::fill;
 use crate::ops::linear_tile::Tile;
 use crate::ops::lookup::Lookup;
-use crate::ops::fill;
 use crate::ops::merge_gradients::Gradients;
 use crate::ops::partition_ids::{self, Partition};
 use crate::optim::{SparseOptimizer, Take};

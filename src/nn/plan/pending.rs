@@ -1,5 +1,7 @@
 //! What a step says, read from the device without holding it up.
 
+use std::fmt;
+
 use crate::device::ReadBack;
 use crate::metrics::Reading;
 use crate::ops::unfit::{Found, Unfit};
@@ -27,6 +29,12 @@ pub struct PendingStep {
     pub(super) metrics: Vec<(String, Reading)>,
 }
 
+impl fmt::Debug for PendingStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PendingStep({} rows)", self.batch.rows)
+    }
+}
+
 impl PendingStep {
     /// Whether [`PendingStep::wait`] would return at once.
     pub fn is_ready(&self) -> bool {
@@ -47,7 +55,10 @@ impl PendingStep {
             }
         }
         if let Some(Found { row, value }) = Unfit::found(self.prediction)? {
-            return Err(Error::shape("loss", format!("the prediction of row {row} is {value}, outside [0, 1]")));
+            return Err(Error::shape(
+                "loss",
+                format!("the prediction of row {row} is {value}, outside [0, 1]"),
+            ));
         }
         let metrics = self.metrics.into_iter().map(|(name, reading)| Ok((name, reading.wait()?)));
         let metrics = metrics.collect::<Result<_>>()?;
