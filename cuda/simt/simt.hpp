@@ -219,6 +219,15 @@ template <class T>
 T __ldg(const T* address) { return *address; }
 template <class T>
 T __ldcs(const T* address) { return *address; }
+// In one access where the device's is one: another thread may be writing.
+template <class T>
+T __ldcv(const T* address) {
+  static_assert(sizeof(T) == 16);
+  typedef long long Words __attribute__((vector_size(16), may_alias));
+  const Words words = *reinterpret_cast<const volatile Words*>(address);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return __builtin_bit_cast(T, words);
+}
 template <class T>
 void __stcs(T* address, simt::same<T> value) { *address = value; }
 inline float __fmul_rn(float a, float b) { return a * b; }
