@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // A warp's lanes go along together, so that those that have claimed a slot take their tickets with one
 // atomic. None waits inside a round: a lane that needs what another thread writes tries again in the
-// next, and what its own warp has claimed is published by then.
+// next, and what its own warp has claimed is written by then.
 __global__ void __launch_bounds__(kThreads)
     find_or_insert_kernel(Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
                           int64_t capacity, uint32_t* rows, uint32_t* new_ids, uint32_t* new_count) {
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kThreads)
       if (has_claimed) {
         step.row = new_rows.row(ticket);
         const bool has_row = step.row != RECIS_NO_ROW;
-        publish(step.slot, key.id, has_row ? state_of(key.tag, step.row) : kEmpty);
+        store_shared(step.slot, {key.id, has_row ? state_of(key.tag, step.row) : kEmpty});
         if (has_row) new_ids[ticket] = uint32_t(i);
       }
       if (step.outcome != Insertion::blocked) is_pending = false, row = step.row;

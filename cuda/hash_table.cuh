@@ -36,6 +36,16 @@ struct alignas(16) Slot {
   __device__ bool holds(Word key_id, uint32_t key_tag) const { return tag() == key_tag && id == key_id; }
 };
 
+// Slots that other threads write or read meanwhile, past the first-level cache. 16 aligned bytes are one
+// access on every device, so an id is never seen without its state, and no fence is needed.
+__device__ __forceinline__ Slot load_shared(const Slot* slot) {
+  const ulonglong2 words = __ldcv(reinterpret_cast<const ulonglong2*>(slot));
+  return {words.x, words.y};
+}
+__device__ __forceinline__ void store_shared(Slot* slot, Slot value) {
+  __stwt(reinterpret_cast<ulonglong2*>(slot), ulonglong2{value.id, value.state});
+}
+
 // How many ids that many slots are meant for: beyond 2/3, probe sequences get long.
 __host__ __device__ constexpr int64_t capacity_of(int64_t slots) { return slots * 2 / 3; }
 
@@ -122,7 +132,7 @@ __device__ __forceinline__ Found locate(const Storage& storage, Key key) {
 // What has become of a key that is being looked for or inserted.
 struct Insertion {
   enum { found, claimed, blocked, full } outcome;
-  Slot* slot;    // the one that was claimed: the caller must publish it
+  Slot* slot;    // the one that was claimed: the caller must fill it, or make it empty again
   uint32_t row;  // of the key that was found
 };
 
@@ -136,9 +146,7 @@ __device__ __forceinline__ Insertion find_or_claim(Probe& probe, Key key) {
 #pragma unroll
     for (int k = kBucketSlots - 1; k >= 0; --k) {
       Slot* address = probe.bucket() + k;
-      // Past the first-level cache, and in one access: the id and the state belong together.
-      const ulonglong2 words = __ldcv(reinterpret_cast<const ulonglong2*>(address));
-      const Slot slot{words.x, words.y};
+      const Slot slot = load_shared(address);
       if (slot.holds(key.id, key.tag)) return {Insertion::found, nullptr, slot.row()};
       is_claimed |= slot.state == kClaimed;
       if (slot.state == kEmpty) empty = address;
@@ -150,13 +158,6 @@ __device__ __forceinline__ Insertion find_or_claim(Probe& probe, Key key) {
     }
   } while (probe.next());
   return {Insertion::full, nullptr, RECIS_NO_ROW};
-}
-
-// Fills a claimed slot, or gives it back with the state kEmpty.
-__device__ __forceinline__ void publish(Slot* slot, Word id, Word state) {
-  *const_cast<volatile Word*>(&slot->id) = id;
-  __threadfence();
-  *const_cast<volatile Word*>(&slot->state) = state;
 }
 
 // Numbers from a counter for those lanes of a full warp that want one: one atomic for all.
