@@ -247,7 +247,8 @@ extern "C" int recis_hash_table_reserve(recis_hash_table* table, int64_t ids, re
   Storage storage{};
   int status = allocate_storage(op, ids > capacity ? ids : capacity, &storage, stream);
   if (!status)
-    status = launch(op, reserve_kernel, blocks_for(old.slot_count), kThreads, 0, stream, table->table, storage);
+    status = launch(op, reserve_kernel, blocks_for(old.slot_count), kThreads, 0, stream, table->table,
+                    storage);
   if (status) {
     if (storage.slots) release(op, storage.slots, stream);
     return status;
@@ -285,9 +286,9 @@ extern "C" int recis_hash_table_find(const recis_hash_table* table, const int64_
 }
 
 extern "C" int recis_hash_table_find_or_insert(recis_hash_table* table, const int64_t* ids,
-                                               const uint32_t* table_offsets, int64_t tables, int64_t capacity,
-                                               uint32_t* rows, uint32_t* new_ids, uint32_t* new_count,
-                                               recis_stream_t stream) {
+                                               const uint32_t* table_offsets, int64_t tables,
+                                               int64_t capacity, uint32_t* rows, uint32_t* new_ids,
+                                               uint32_t* new_count, recis_stream_t stream) {
   using namespace recis;
   const char* op = "hash_table.find_or_insert";
   if (int status = first_of(require_batch(table, ids, table_offsets, tables, capacity, op),
@@ -326,8 +327,9 @@ extern "C" int recis_hash_table_size(const recis_hash_table* table, int64_t tabl
                 size_t(tables) * sizeof(uint32_t), stream, table->table, tables, counts);
 }
 
-extern "C" int recis_hash_table_export(const recis_hash_table* table, uint32_t logical_table, int64_t capacity,
-                                       int64_t* ids, uint32_t* rows, int64_t* count, recis_stream_t stream) {
+extern "C" int recis_hash_table_export(const recis_hash_table* table, uint32_t logical_table,
+                                       int64_t capacity, int64_t* ids, uint32_t* rows, int64_t* count,
+                                       recis_stream_t stream) {
   using namespace recis;
   const char* op = "hash_table.export";
   if (int status = first_of(require_table(table, op),

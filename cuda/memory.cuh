@@ -46,7 +46,8 @@ inline int allocate(const char* op, size_t bytes, void** memory, recis_stream_t 
   return checked(op, "allocation failed:", cudaMallocAsync(memory, bytes, stream), where);
 #endif
 }
-inline int release(const char* op, void* memory, recis_stream_t stream, location where = location::current()) {
+inline int release(const char* op, void* memory, recis_stream_t stream,
+                   location where = location::current()) {
 #ifdef RECIS_SIMT
   (void)stream;
   return release(op, memory, where);
