@@ -219,6 +219,23 @@ template <class T>
 T __ldg(const T* address) { return *address; }
 template <class T>
 T __ldcs(const T* address) { return *address; }
+// In one access, as on the device: another thread may be writing or reading.
+namespace simt {
+typedef long long Words __attribute__((vector_size(16), may_alias));
+}
+template <class T>
+T __ldcv(const T* address) {
+  static_assert(sizeof(T) == sizeof(simt::Words));
+  const simt::Words words = *reinterpret_cast<const volatile simt::Words*>(address);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return __builtin_bit_cast(T, words);
+}
+template <class T>
+void __stwt(T* address, simt::same<T> value) {
+  static_assert(sizeof(T) == sizeof(simt::Words));
+  std::atomic_thread_fence(std::memory_order_release);
+  *reinterpret_cast<volatile simt::Words*>(address) = __builtin_bit_cast(simt::Words, value);
+}
 template <class T>
 void __stcs(T* address, simt::same<T> value) { *address = value; }
 inline float __fmul_rn(float a, float b) { return a * b; }
