@@ -105,7 +105,8 @@ impl Batch {
     }
 
     pub fn lookup(&self, feature: usize, dim: usize, embeddings: &Guarded<f32>) -> recis_lookup {
-        let Feature { first, capacity, offsets, device_offsets, device_inverse, .. } = &self.features[feature];
+        let Feature { first, capacity, offsets, device_offsets, device_inverse, .. } =
+            &self.features[feature];
         recis_lookup {
             embeddings: embeddings.ptr(),
             inverse: device_inverse.ptr(),
@@ -128,12 +129,7 @@ impl Batch {
         }
     }
 
-    pub fn host<'a>(
-        &'a self,
-        feature: usize,
-        dim: usize,
-        embeddings: &'a [f32],
-    ) -> cpu::lookup::Lookup<'a> {
+    pub fn host<'a>(&'a self, feature: usize, dim: usize, embeddings: &'a [f32]) -> cpu::lookup::Lookup<'a> {
         let Feature { offsets, places, .. } = &self.features[feature];
         cpu::lookup::Lookup { embeddings, inverse: places, offsets, dim }
     }
@@ -266,7 +262,9 @@ fn run(batch: &Batch, dim: usize, weighted: bool, which: usize, place: Place) {
     }
     let mut before = None;
     for _ in 0..2 {
-        ok(unsafe { recis_combine_forward(&lookup, device_weights, raw, out.ptr(), column, columns, STREAM) });
+        ok(unsafe {
+            recis_combine_forward(&lookup, device_weights, raw, out.ptr(), column, columns, STREAM)
+        });
         reference.check(&out.to_vec(), &plain, &what);
         let bits: Vec<u32> = out.to_vec().iter().map(|x| x.to_bits()).collect();
         assert_eq!(*before.get_or_insert_with(|| bits.clone()), bits, "{what}: a second run");
@@ -293,8 +291,17 @@ fn run(batch: &Batch, dim: usize, weighted: bool, which: usize, place: Place) {
         ok(unsafe {
             let d_out = d_out.ptr();
             recis_combine_backward(
-                &lookup, &occurrences, device_weights, raw, d_out, column, columns, d_embeddings.ptr(),
-                workspace.ptr().cast(), bytes, STREAM,
+                &lookup,
+                &occurrences,
+                device_weights,
+                raw,
+                d_out,
+                column,
+                columns,
+                d_embeddings.ptr(),
+                workspace.ptr().cast(),
+                bytes,
+                STREAM,
             )
         });
         reference.check(&d_embeddings.to_vec(), &plain, &what);
@@ -366,8 +373,17 @@ fn indices_out_of_bounds_are_passed_over() {
             ok(unsafe { recis_combine_forward(&lookup, weights.ptr(), raw, out.ptr(), 0, 8, STREAM) });
             ok(unsafe {
                 recis_combine_backward(
-                    &lookup, &occurrences, weights.ptr(), raw, out.ptr(), 0, 8, d.ptr(),
-                    workspace.ptr().cast(), bytes, STREAM,
+                    &lookup,
+                    &occurrences,
+                    weights.ptr(),
+                    raw,
+                    out.ptr(),
+                    0,
+                    8,
+                    d.ptr(),
+                    workspace.ptr().cast(),
+                    bytes,
+                    STREAM,
                 )
             });
         }
@@ -420,7 +436,17 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let backward = |occurrences: *const recis_occurrences, d_out, d_embeddings, workspace: *mut u8, size| unsafe {
         let workspace = workspace.cast();
         recis_combine_backward(
-            &lookup, occurrences, none, one, d_out, 0, 4, d_embeddings, workspace, size, STREAM,
+            &lookup,
+            occurrences,
+            none,
+            one,
+            d_out,
+            0,
+            4,
+            d_embeddings,
+            workspace,
+            size,
+            STREAM,
         )
     };
     let refuse = |status, what: &str| refused(status, &format!("combine.backward: {what}"));

@@ -46,7 +46,16 @@ fn run(batch: &Batch, dim: usize, tile_len: usize, place: Place) {
         ok(unsafe {
             let d_out = d_out.ptr();
             recis_combine_tile_backward(
-                &lookup, &occurrences, len, d_out, column, columns, d, workspace, bytes, STREAM,
+                &lookup,
+                &occurrences,
+                len,
+                d_out,
+                column,
+                columns,
+                d,
+                workspace,
+                bytes,
+                STREAM,
             )
         });
         reference.check(&d_embeddings.to_vec(), &plain, &what);
@@ -122,7 +131,16 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let backward = |lookup, occurrences, tile_len, d_out, d_embeddings, workspace: *mut u8, size| unsafe {
         let workspace = workspace.cast();
         recis_combine_tile_backward(
-            lookup, occurrences, tile_len, d_out, 0, 8, d_embeddings, workspace, size, STREAM,
+            lookup,
+            occurrences,
+            tile_len,
+            d_out,
+            0,
+            8,
+            d_embeddings,
+            workspace,
+            size,
+            STREAM,
         )
     };
     let refuse = |status, what: &str| refused(status, &format!("combine_tile.backward: {what}"));

@@ -9,9 +9,7 @@ fn run(width: usize, capacity: usize, count: Option<u32>, value: f32) {
     expected[..there * width].fill(value);
     let device_count = Guarded::new(&[count.unwrap_or(0)]);
     let count = if count.is_some() { device_count.ptr() } else { std::ptr::null_mut() };
-    ok(unsafe {
-        recis_fill_forward(values.ptr(), width as i64, capacity as i64, count, value, STREAM)
-    });
+    ok(unsafe { recis_fill_forward(values.ptr(), width as i64, capacity as i64, count, value, STREAM) });
     assert_same(&values.to_vec(), &expected, &format!("{there} of {capacity} rows of {width}"));
 }
 

@@ -51,8 +51,16 @@ fn run(lists: &[List], dim: usize, steps: usize) {
     let count = Guarded::new(&[7u32]);
     ok(unsafe {
         recis_merge_gradients_forward(
-            raw.as_ptr(), raw.len() as i64, dim as i64, steps as f32, out_rows.ptr(), out_values.ptr(),
-            count.ptr(), workspace.ptr().cast(), bytes, STREAM,
+            raw.as_ptr(),
+            raw.len() as i64,
+            dim as i64,
+            steps as f32,
+            out_rows.ptr(),
+            out_values.ptr(),
+            count.ptr(),
+            workspace.ptr().cast(),
+            bytes,
+            STREAM,
         )
     });
     assert_eq!(count.to_vec(), [rows.len() as u32], "{what}");
