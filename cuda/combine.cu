@@ -55,8 +55,8 @@ struct Out {
 // Which it is depends on its length alone, and so does the order of the sum.
 template <int width>
 __global__ void __launch_bounds__(kThreads)
-    combine_kernel(recis_lookup lookup, const float* weights, recis_denominator denominator, Out out, int shift,
-                   int per_block) {
+    combine_kernel(recis_lookup lookup, const float* weights, recis_denominator denominator, Out out,
+                   int shift, int per_block) {
   constexpr int kWarps = kThreads / 32;
   __shared__ Floats<width> sums[kWarps][32];
   __shared__ float weight_sums[kWarps];
@@ -123,8 +123,8 @@ struct MakeTerm {
   recis_denominator denominator;
 
   __device__ __forceinline__ Term operator()(int64_t segment, int64_t id) const {
-    const float scale = scales ? scales[segment]
-                               : scale_of(denominator, int64_t(offsets[segment + 1]) - offsets[segment], 1.0f);
+    const int64_t ids = int64_t(offsets[segment + 1]) - offsets[segment];
+    const float scale = scales ? scales[segment] : scale_of(denominator, ids, 1.0f);
     return {uint32_t(segment), uint32_t(__float_as_int((weights ? weights[id] : 1.0f) * scale))};
   }
 };
@@ -150,17 +150,19 @@ Scratch scratch_of(Workspace& workspace, const recis_lookup& lookup, const recis
 
 // What both passes take; the lookup is checked.
 int require_combine(const recis_lookup& lookup, const float* weights, recis_denominator denominator,
-                    const float* out, int64_t first_column, int64_t out_stride, const char* op, const char* name) {
-  return first_of(require_array(weights, 0, op, "weights"),
-                  require(denominator >= RECIS_ONE && denominator <= RECIS_COUNT, op, "denominator", "is unknown"),
+                    const float* out, int64_t first_column, int64_t out_stride, const char* op,
+                    const char* name) {
+  const bool known = denominator >= RECIS_ONE && denominator <= RECIS_COUNT;
+  return first_of(require_array(weights, 0, op, "weights"), require(known, op, "denominator", "is unknown"),
                   require_columns(out, lookup.segments, first_column, lookup.dim, out_stride, op, name));
 }
 
 }  // namespace
 }  // namespace recis
 
-extern "C" int recis_combine_forward(const recis_lookup* lookup, const float* weights, recis_denominator denominator,
-                                     float* out, int64_t first_column, int64_t out_stride, recis_stream_t stream) {
+extern "C" int recis_combine_forward(const recis_lookup* lookup, const float* weights,
+                                     recis_denominator denominator, float* out, int64_t first_column,
+                                     int64_t out_stride, recis_stream_t stream) {
   using namespace recis;
   const char* op = "combine.forward";
   if (int status = require_lookup(lookup, op)) return status;
@@ -169,12 +171,12 @@ extern "C" int recis_combine_forward(const recis_lookup* lookup, const float* we
   if (lookup->segments == 0) return RECIS_OK;
   if (!weights && denominator == RECIS_WEIGHTS) denominator = RECIS_COUNT;
   const bool wide = columns_are_wide(lookup->dim, first_column, out_stride);
-  const int64_t width = wide ? 4 : 1, segments = lookup->segments;
-  const int shift = group_shift(lookup->dim, int(width));
+  const int width = wide ? 4 : 1, shift = group_shift(lookup->dim, width);
+  const int64_t segments = lookup->segments;
   // A block to each segment as long as that does not make more blocks than can run at once.
   const int64_t share = segments / (132 * 8) + 1, per_block = share < 8 ? share : 8;
   const dim3 grid(blocks_for((segments + per_block - 1) / per_block * kThreads),
-                  unsigned((lookup->dim + (width << shift) - 1) / (width << shift)));
+                  slices_of(lookup->dim, width, shift));
   return launch(op, wide ? combine_kernel<4> : combine_kernel<1>, grid, kThreads, 0, stream, *lookup, weights,
                 denominator, Out{out + first_column, out_stride}, shift, int(per_block));
 }
@@ -184,7 +186,8 @@ extern "C" int recis_combine_backward_workspace_size(const recis_lookup* lookup,
   using namespace recis;
   const char* op = "combine.backward_workspace_size";
   if (int status = require_lookup(lookup, op)) return status;
-  if (int status = first_of(require_occurrences(occurrences, *lookup, op), require(bytes, op, "bytes", "is null")))
+  if (int status = first_of(require_occurrences(occurrences, *lookup, op),
+                            require(bytes, op, "bytes", "is null")))
     return status;
   Workspace workspace;
   scratch_of(workspace, *lookup, *occurrences);
@@ -194,15 +197,15 @@ extern "C" int recis_combine_backward_workspace_size(const recis_lookup* lookup,
 
 extern "C" int recis_combine_backward(const recis_lookup* lookup, const recis_occurrences* occurrences,
                                       const float* weights, recis_denominator denominator, const float* d_out,
-                                      int64_t first_column, int64_t out_stride, float* d_embeddings, void* workspace,
-                                      size_t workspace_bytes, recis_stream_t stream) {
+                                      int64_t first_column, int64_t out_stride, float* d_embeddings,
+                                      void* workspace, size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "combine.backward";
   if (int status = require_lookup(lookup, op)) return status;
   Workspace cut(workspace);
   if (int status = first_of(require_occurrences(occurrences, *lookup, op),
-                            require_combine(*lookup, weights, denominator, d_out, first_column, out_stride, op,
-                                            "d_out"),
+                            require_combine(*lookup, weights, denominator, d_out, first_column, out_stride,
+                                            op, "d_out"),
                             require_array(d_embeddings, lookup->unique, op, "d_embeddings")))
     return status;
   const Scratch scratch = scratch_of(cut, *lookup, *occurrences);
@@ -210,13 +213,14 @@ extern "C" int recis_combine_backward(const recis_lookup* lookup, const recis_oc
   if (lookup->segments == 0 || lookup->capacity == 0 || lookup->unique == 0) return RECIS_OK;
   const bool by_weights = weights && denominator == RECIS_WEIGHTS;
   if (by_weights) {
-    if (int status = launch(op, scales_kernel, blocks_for(lookup->segments * 32), kThreads, 0, stream, *lookup,
-                            weights, scratch.scales))
+    if (int status = launch(op, scales_kernel, blocks_for(lookup->segments * 32), kThreads, 0, stream,
+                            *lookup, weights, scratch.scales))
       return status;
   } else if (denominator == RECIS_WEIGHTS) {
     denominator = RECIS_COUNT;
   }
   const MakeTerm make{lookup->offsets, weights, by_weights ? scratch.scales : nullptr, denominator};
-  return sum_by_id(op, *lookup, *occurrences, make, Source{d_out + first_column, out_stride},
-                   columns_are_wide(lookup->dim, first_column, out_stride), scratch.sum, d_embeddings, stream);
+  const bool wide = columns_are_wide(lookup->dim, first_column, out_stride);
+  return sum_by_id(op, *lookup, *occurrences, make, Source{d_out + first_column, out_stride}, wide,
+                   scratch.sum, d_embeddings, stream);
 }

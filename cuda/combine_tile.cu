@@ -27,7 +27,8 @@ __global__ void __launch_bounds__(kThreads)
     const Segment ids = segment_of(lookup.offsets, segment, lookup.capacity);
     const uint32_t* inverse = lookup.inverse + lookup.first_id + ids.begin;
     float* row = out + segment * out_stride;
-    for (uint32_t first = blockIdx.x * step * kAtOnce + own; first < columns; first += gridDim.x * step * kAtOnce) {
+    for (uint32_t first = blockIdx.x * step * kAtOnce + own; first < columns;
+         first += gridDim.x * step * kAtOnce) {
       uint32_t place[kAtOnce];
       Floats<width> values[kAtOnce];
 #pragma unroll
@@ -115,16 +116,18 @@ extern "C" int recis_combine_tile_forward(const recis_lookup* lookup, int64_t ti
   while (kThreads >> shift > 1 && int64_t(1) << shift < packs) ++shift;
   const int64_t at_once = kThreads >> shift, steps = (lookup->segments + at_once - 1) / at_once;
   const dim3 grid(blocks_for((packs + 3) / 4), unsigned(steps < 65535 ? steps : 65535));
-  return launch(op, wide ? tile_kernel<4> : tile_kernel<1>, grid, kThreads, 0, stream, *lookup, uint32_t(tile_len),
-                out + first_column, out_stride, shift);
+  return launch(op, wide ? tile_kernel<4> : tile_kernel<1>, grid, kThreads, 0, stream, *lookup,
+                uint32_t(tile_len), out + first_column, out_stride, shift);
 }
 
 extern "C" int recis_combine_tile_backward_workspace_size(const recis_lookup* lookup,
-                                                          const recis_occurrences* occurrences, size_t* bytes) {
+                                                          const recis_occurrences* occurrences,
+                                                          size_t* bytes) {
   using namespace recis;
   const char* op = "combine_tile.backward_workspace_size";
   if (int status = require_lookup(lookup, op)) return status;
-  if (int status = first_of(require_occurrences(occurrences, *lookup, op), require(bytes, op, "bytes", "is null")))
+  if (int status = first_of(require_occurrences(occurrences, *lookup, op),
+                            require(bytes, op, "bytes", "is null")))
     return status;
   *bytes = combine_tile_backward_bytes(*lookup, *occurrences);
   return RECIS_OK;
@@ -139,6 +142,6 @@ extern "C" int recis_combine_tile_backward(const recis_lookup* lookup, const rec
   if (int status = first_of(require(lookup, op, "lookup", "is null"),
                             require(occurrences, op, "occurrences", "is null")))
     return status;
-  return combine_tile_backward(op, *lookup, *occurrences, tile_len, d_out, first_column, out_stride, d_embeddings,
-                               workspace, workspace_bytes, stream);
+  return combine_tile_backward(op, *lookup, *occurrences, tile_len, d_out, first_column, out_stride,
+                               d_embeddings, workspace, workspace_bytes, stream);
 }

@@ -24,6 +24,6 @@ extern "C" int recis_fill_forward(float* values, int64_t width, int64_t capacity
                             require_array(count, 0, op, "count")))
     return status;
   if (capacity == 0 || width == 0) return RECIS_OK;
-  return launch(op, fill_kernel, blocks_for(capacity * width / Pack<float>::size), kThreads, 0, stream, values,
-                width, capacity, count, value);
+  const unsigned blocks = blocks_for(capacity * width / Pack<float>::size);
+  return launch(op, fill_kernel, blocks, kThreads, 0, stream, values, width, capacity, count, value);
 }

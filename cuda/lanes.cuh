@@ -54,6 +54,12 @@ inline int group_shift(int64_t columns, int width) {
   return shift;
 }
 
+// How many slices of columns a group of lanes takes one after the other, or, as `blockIdx.y`, a grid has.
+inline unsigned slices_of(int64_t columns, int width, int shift) {
+  const int64_t slice = int64_t(width) << shift;
+  return unsigned((columns + slice - 1) / slice);
+}
+
 // The first column of a thread in its row.
 template <int width>
 __device__ __forceinline__ int64_t lane_column(int shift) {

@@ -79,7 +79,8 @@ __global__ void __launch_bounds__(kThreads)
 
 template <int width>
 __global__ void __launch_bounds__(kThreads)
-    sum_kernel(Lists lists, int64_t total, int64_t dim, float steps, Scratch scratch, int shift, float* values) {
+    sum_kernel(Lists lists, int64_t total, int64_t dim, float steps, Scratch scratch, int shift,
+               float* values) {
   const int64_t rows = scratch.ordinals[total - 1];
   for (int64_t row = grid_thread() >> shift; row < rows; row += grid_threads() >> shift) {
     const uint32_t begin = scratch.starts[row], end = scratch.starts[row + 1];
@@ -142,24 +143,27 @@ extern "C" int recis_merge_gradients_forward(const recis_gradients* lists, int64
   const int64_t total = all.begin[list_count];
   Workspace cut(workspace);
   const Scratch scratch = scratch_of(cut, total);
-  if (int status = first_of(require(dim > 0, op, "dim", "is below 1"), require(steps > 0, op, "steps", "is not above 0"),
-                            require_array(rows, total, op, "rows"), require_array(values, total, op, "values"),
-                            require_array(count, 1, op, "count"),
+  if (int status = first_of(require(dim > 0, op, "dim", "is below 1"),
+                            require(steps > 0, op, "steps", "is not above 0"),
+                            require_array(rows, total, op, "rows"),
+                            require_array(values, total, op, "values"), require_array(count, 1, op, "count"),
                             require_workspace(workspace, workspace_bytes, cut.bytes(), op)))
     return status;
   const unsigned blocks = blocks_for(total);
   if (total == 0) return launch(op, rows_kernel, blocks, kThreads, 0, stream, total, scratch, rows, count);
   const bool wide = dim % 4 == 0;
   const int shift = group_shift(dim, wide ? 4 : 1);
-  if (int status = launch(op, concatenate_kernel, blocks, kThreads, 0, stream, all, total, scratch)) return status;
-  if (int status = sort_pairs(op, scratch.keys, scratch.sorted_keys, scratch.places, scratch.sorted_places, total, 32,
-                              scratch.device_wide, scratch.device_wide_bytes, stream))
+  if (int status = launch(op, concatenate_kernel, blocks, kThreads, 0, stream, all, total, scratch))
+    return status;
+  if (int status = sort_pairs(op, scratch.keys, scratch.sorted_keys, scratch.places, scratch.sorted_places,
+                              total, 32, scratch.device_wide, scratch.device_wide_bytes, stream))
     return status;
   if (int status = launch(op, mark_kernel, blocks, kThreads, 0, stream, total, scratch)) return status;
   if (int status = inclusive_sum(op, scratch.ordinals, scratch.ordinals, total, scratch.device_wide,
                                  scratch.device_wide_bytes, stream))
     return status;
-  if (int status = launch(op, rows_kernel, blocks, kThreads, 0, stream, total, scratch, rows, count)) return status;
-  return launch(op, wide ? sum_kernel<4> : sum_kernel<1>, blocks_for(total << shift), kThreads, 0, stream, all, total,
-                dim, steps, scratch, shift, values);
+  if (int status = launch(op, rows_kernel, blocks, kThreads, 0, stream, total, scratch, rows, count))
+    return status;
+  return launch(op, wide ? sum_kernel<4> : sum_kernel<1>, blocks_for(total << shift), kThreads, 0, stream,
+                all, total, dim, steps, scratch, shift, values);
 }

@@ -17,7 +17,8 @@ __device__ __forceinline__ Words philox(Words counter, uint64_t key) {
 #pragma unroll
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t(0xd2511f53) * c[0], p1 = uint64_t(0xcd9e8d57) * c[2];
-    counter = {{uint32_t(p1 >> 32) ^ c[1] ^ key0, uint32_t(p1), uint32_t(p0 >> 32) ^ c[3] ^ key1, uint32_t(p0)}};
+    const uint32_t high0 = uint32_t(p0 >> 32), high1 = uint32_t(p1 >> 32);
+    counter = {{high1 ^ c[1] ^ key0, uint32_t(p1), high0 ^ c[3] ^ key1, uint32_t(p0)}};
     key0 += 0x9e3779b9;
     key1 += 0xbb67ae85;
   }

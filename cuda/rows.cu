@@ -88,8 +88,8 @@ int require_slot(const recis_rows* storage, int64_t slot, const char* op) {
 }  // namespace
 }  // namespace recis
 
-extern "C" int recis_rows_gather(const recis_rows* storage, int64_t slot, const uint32_t* rows, int64_t capacity,
-                                 const uint32_t* count, float* out, recis_stream_t stream) {
+extern "C" int recis_rows_gather(const recis_rows* storage, int64_t slot, const uint32_t* rows,
+                                 int64_t capacity, const uint32_t* count, float* out, recis_stream_t stream) {
   using namespace recis;
   const char* op = "rows.gather";
   if (int status = first_of(require_slot(storage, slot, op),
@@ -102,8 +102,9 @@ extern "C" int recis_rows_gather(const recis_rows* storage, int64_t slot, const 
                 stream, *storage, slot, rows, capacity, count, shift, out);
 }
 
-extern "C" int recis_rows_scatter(const recis_rows* storage, int64_t slot, const uint32_t* rows, int64_t capacity,
-                                  const uint32_t* count, const float* values, recis_stream_t stream) {
+extern "C" int recis_rows_scatter(const recis_rows* storage, int64_t slot, const uint32_t* rows,
+                                  int64_t capacity, const uint32_t* count, const float* values,
+                                  recis_stream_t stream) {
   using namespace recis;
   const char* op = "rows.scatter";
   if (int status = first_of(require_slot(storage, slot, op),
@@ -140,6 +141,7 @@ extern "C" int recis_rows_initialize(const recis_rows* storage, const recis_init
   const bool wide = storage->dim % 4 == 0;
   const int shift = group_shift(storage->dim, 4);
   const NewRows news{keys, ids, rows, id_capacity, table_offsets, tables, places};
-  return launch(op, wide ? initialize_kernel<4> : initialize_kernel<1>, blocks_for(capacity << shift), kThreads,
-                0, stream, *storage, Quantile{*initializer}, news, capacity, count, shift);
+  const unsigned blocks = blocks_for(capacity << shift);
+  return launch(op, wide ? initialize_kernel<4> : initialize_kernel<1>, blocks, kThreads, 0, stream, *storage,
+                Quantile{*initializer}, news, capacity, count, shift);
 }

@@ -51,7 +51,8 @@ inline int64_t most_chunks(int64_t total) {
   return (few > many ? few : many) + 2;
 }
 
-inline SumScratch sum_scratch(Workspace& workspace, const recis_lookup& lookup, const recis_occurrences& occurrences) {
+inline SumScratch sum_scratch(Workspace& workspace, const recis_lookup& lookup,
+                              const recis_occurrences& occurrences) {
   const int64_t chunks = most_chunks(occurrences.total);
   SumScratch scratch;
   scratch.terms = workspace.take<Term>(lookup.capacity);
@@ -81,7 +82,7 @@ struct TablePositions {
 
 __device__ __forceinline__ TablePositions table_positions(const recis_occurrences& o) {
   TablePositions t;
-  const auto clamp = [&o](uint32_t x, int64_t low) { return x < low ? low : x < o.total ? int64_t(x) : o.total; };
+  const auto clamp = [&o](int64_t x, int64_t low) { return x < low ? low : x < o.total ? x : o.total; };
   t.first_place = clamp(o.table_offsets[o.table], 0);
   t.end_place = clamp(o.table_offsets[o.table + 1], t.first_place);
   t.begin = clamp(o.starts[t.first_place], 0);
@@ -101,22 +102,24 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t first = 4 * grid_thread(); first < ids; first += 4 * grid_threads()) {
     int64_t segment = segment_at(lookup, first);
     for (int64_t id = first; id < first + 4 && id < ids; ++id) {
-      if (segment + 1 < lookup.segments && lookup.offsets[segment + 1] <= id) segment = segment_at(lookup, id);
+      if (segment + 1 < lookup.segments && lookup.offsets[segment + 1] <= id)
+        segment = segment_at(lookup, id);
       scratch.terms[id] = make(segment, id);
     }
   }
   const TablePositions table = table_positions(occurrences);
+  const uint32_t* starts = occurrences.starts + table.first_place;
+  const int64_t places = table.end_place - table.first_place;
   for (int64_t chunk = grid_thread(); chunk < table.chunks; chunk += grid_threads())
-    scratch.first_place[chunk] = uint32_t(table.first_place) +
-                                 range_of(occurrences.starts + table.first_place, table.end_place - table.first_place,
-                                          uint32_t(table.chunk_begin(chunk)));
+    scratch.first_place[chunk] =
+        uint32_t(table.first_place) + range_of(starts, places, uint32_t(table.chunk_begin(chunk)));
 }
 
 // Adds up chunks. `source` says where a term's gradient is, and by which factor it counts.
 template <int width, class Source>
 __global__ void __launch_bounds__(kThreads)
-    sum_chunks_kernel(recis_lookup lookup, recis_occurrences occurrences, Source source, SumScratch scratch, int shift,
-                      float* d_embeddings) {
+    sum_chunks_kernel(recis_lookup lookup, recis_occurrences occurrences, Source source, SumScratch scratch,
+                      int shift, float* d_embeddings) {
   constexpr int kAtOnce = 4;
   const int64_t column = lane_column<width>(shift) + (int64_t(blockIdx.y) * width << shift);
   if (column >= lookup.dim) return;
@@ -145,10 +148,9 @@ __global__ void __launch_bounds__(kThreads)
       Floats<width> gradient[kAtOnce];
 #pragma unroll
       for (int k = 0; k < kAtOnce; ++k) {
-        // Positions of other features, which share the table, wrap around to large numbers.
-        const uint64_t id =
-            first + k < end ? uint64_t(occurrences.positions[first + k]) - uint64_t(lookup.first_id) : ~uint64_t(0);
-        term[k] = id < uint64_t(ids) ? scratch.terms[id] : Term{kNoSegment, 0};
+        // Other features, which share the table, have other positions.
+        const int64_t id = first + k < end ? occurrences.positions[first + k] - lookup.first_id : -1;
+        term[k] = id >= 0 && id < ids ? scratch.terms[id] : Term{kNoSegment, 0};
       }
 #pragma unroll
       for (int k = 0; k < kAtOnce; ++k)
@@ -178,7 +180,8 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t column = lane_column<width>(shift) + (int64_t(blockIdx.y) * width << shift);
   const TablePositions table = table_positions(occurrences);
   const int groups = 32 >> shift, group = int(threadIdx.x % 32) >> shift;
-  for (int64_t block = grid_thread() / 32; block < table.chunks / kBlockChunks; block += grid_threads() / 32) {
+  const int64_t blocks = table.chunks / kBlockChunks;
+  for (int64_t block = grid_thread() / 32; block < blocks; block += grid_threads() / 32) {
     const int64_t chunk = block * kBlockChunks;
     const uint32_t place = scratch.first_place[chunk];
     if (scratch.first_place[chunk + kBlockChunks - 1] != place ||
@@ -245,17 +248,21 @@ __global__ void __launch_bounds__(kThreads)
     add(sum, load_floats<width>(to));
     store_floats(to, sum);
   };
-  for (int64_t first = int64_t(blockIdx.x) * groups; first < table.chunks; first += int64_t(gridDim.x) * groups) {
+  for (int64_t first = int64_t(blockIdx.x) * groups; first < table.chunks;
+       first += int64_t(gridDim.x) * groups) {
     if (threadIdx.x == 0) long_count = 0;
     __syncthreads();
-    const Heads own = heads_of(occurrences, table, scratch, first + group);
+    const int64_t chunk = first + group;
+    const Heads own = heads_of(occurrences, table, scratch, chunk);
     if (own.parts() > kFewParts) {
-      if ((threadIdx.x & ((1u << shift) - 1)) == 0) long_runs[atomicAdd(&long_count, 1u)] = uint32_t(first + group);
+      const bool leads = (threadIdx.x & ((1u << shift) - 1)) == 0;
+      if (leads) long_runs[atomicAdd(&long_count, 1u)] = uint32_t(chunk);
     } else if (own.parts() > 0 && column < dim && own.place < lookup.unique) {
       Floats<width> sum{};
 #pragma unroll 4
-      for (int64_t i = 0; i < own.parts(); ++i) add(sum, load_floats<width>(own.part(scratch, dim, i) + column));
-      finish_run(first + group, own.place, sum);
+      for (int64_t i = 0; i < own.parts(); ++i)
+        add(sum, load_floats<width>(own.part(scratch, dim, i) + column));
+      finish_run(chunk, own.place, sum);
     }
     __syncthreads();
     // In whichever order they were found: each is summed by itself.
@@ -283,20 +290,22 @@ __global__ void __launch_bounds__(kThreads)
 // Adds the sum of each embedding's gradients to `d_embeddings`. Arguments are checked.
 template <class Make, class Source>
 int sum_by_id(const char* op, const recis_lookup& lookup, const recis_occurrences& occurrences, Make make,
-              Source source, bool wide, const SumScratch& scratch, float* d_embeddings, recis_stream_t stream) {
+              Source source, bool wide, const SumScratch& scratch, float* d_embeddings,
+              recis_stream_t stream) {
   const int width = wide ? 4 : 1, shift = group_shift(lookup.dim, width);
   const int64_t chunks = most_chunks(occurrences.total), ids = lookup.capacity / 4;
-  const unsigned slices = unsigned((lookup.dim + (int64_t(width) << shift) - 1) / (int64_t(width) << shift));
-  const dim3 by_chunk(blocks_for(chunks << shift), slices), by_block(blocks_for(chunks / kBlockChunks * 32), slices);
-  if (int status = launch(op, prepare_sum_kernel<Make>, blocks_for(ids > chunks ? ids : chunks), kThreads, 0, stream,
-                          lookup, occurrences, make, scratch))
+  const unsigned slices = slices_of(lookup.dim, width, shift);
+  const dim3 by_chunk(blocks_for(chunks << shift), slices);
+  const dim3 by_block(blocks_for(chunks / kBlockChunks * 32), slices);
+  if (int status = launch(op, prepare_sum_kernel<Make>, blocks_for(ids > chunks ? ids : chunks), kThreads, 0,
+                          stream, lookup, occurrences, make, scratch))
     return status;
-  if (int status = launch(op, wide ? sum_chunks_kernel<4, Source> : sum_chunks_kernel<1, Source>, by_chunk, kThreads,
-                          0, stream, lookup, occurrences, source, scratch, shift, d_embeddings))
+  if (int status = launch(op, wide ? sum_chunks_kernel<4, Source> : sum_chunks_kernel<1, Source>, by_chunk,
+                          kThreads, 0, stream, lookup, occurrences, source, scratch, shift, d_embeddings))
     return status;
   if (chunks > kBlockChunks) {
-    if (int status = launch(op, wide ? sum_heads_kernel<4> : sum_heads_kernel<1>, by_block, kThreads, 0, stream,
-                            lookup, occurrences, scratch, shift))
+    if (int status = launch(op, wide ? sum_heads_kernel<4> : sum_heads_kernel<1>, by_block, kThreads, 0,
+                            stream, lookup, occurrences, scratch, shift))
       return status;
   }
   return launch(op, wide ? sum_runs_kernel<4> : sum_runs_kernel<1>, by_chunk, kThreads, 0, stream, lookup,

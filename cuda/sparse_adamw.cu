@@ -42,8 +42,9 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace recis
 
 extern "C" int recis_sparse_adamw_step(const recis_rows* storage, const uint32_t* rows, int64_t capacity,
-                                       const uint32_t* count, const float* gradients, float alpha, float decay,
-                                       float beta1, float beta2, float eps, recis_stream_t stream) {
+                                       const uint32_t* count, const float* gradients, float alpha,
+                                       float decay, float beta1, float beta2, float eps,
+                                       recis_stream_t stream) {
   using namespace recis;
   const char* op = "sparse_adamw.step";
   if (int status = first_of(require_rows(storage, op),

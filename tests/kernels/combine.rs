@@ -415,6 +415,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     bad(|l| l.offsets = l.offsets.wrapping_byte_add(4), "offsets is not aligned to 16 bytes");
     bad(|l| l.unique = -1, "embeddings has a negative size");
     bad(|l| l.dim = 0, "dim is below 1");
+    bad(|l| l.dim = (1 << 20) + 1, "dim is above 2^20");
     bad(|l| l.first_id = -1, "first_id is negative");
     bad(|l| l.capacity = -1, "inverse has a negative size");
     bad(|l| l.capacity = i64::from(i32::MAX), "capacity is too large");
@@ -433,7 +434,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let sized = unsafe { recis_combine_backward_workspace_size(&lookup, &occurrences, std::ptr::null_mut()) };
     refused(sized, "combine.backward_workspace_size: bytes is null");
     let (workspace, d) = (Guarded::new(&vec![0u8; bytes]), Guarded::new(&vec![7f32; batch.unique * 4]));
-    let backward = |occurrences: *const recis_occurrences, d_out, d_embeddings, workspace: *mut u8, size| unsafe {
+    let backward = |occurrences, d_out, d_embeddings, workspace: *mut u8, size| unsafe {
         let workspace = workspace.cast();
         recis_combine_backward(
             &lookup,
