@@ -169,10 +169,9 @@ fn options_that_make_no_sense() {
         "gpu".parse::<Device>().unwrap_err().to_string(),
         "device gpu: unknown; one of auto, cpu, cuda:N"
     );
-    assert_eq!(
-        Device::choose("cuda:0").unwrap_err().to_string(),
-        "device cuda:0: the operations do not run on CUDA devices yet; use cpu or auto"
-    );
+    // Whatever is missing (kernels, the driver, a device of that number), it says so.
+    let error = Device::choose("cuda:99").unwrap_err().to_string();
+    assert!(error.starts_with("device cuda:99: "), "{error}");
 }
 
 #[test]
