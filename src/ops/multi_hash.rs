@@ -41,7 +41,7 @@ impl Hash {
 
 /// Whether nothing from 2 to its root divides a number.
 fn is_prime(n: u64) -> bool {
-    (n == 2 || n % 2 != 0) && (3..=n.isqrt()).step_by(2).all(|divisor| n % divisor != 0)
+    (n == 2 || !n.is_multiple_of(2)) && (3..=n.isqrt()).step_by(2).all(|divisor| !n.is_multiple_of(divisor))
 }
 
 /// One column to hash one way.

@@ -68,7 +68,7 @@ impl Owner {
     pub fn rank(self, id: i64, world_size: usize) -> usize {
         match self {
             Self::Slices => owner(id, world_size),
-            Self::Balanced => ((murmur(&id.to_le_bytes()) >> 32) * world_size as u64 >> 32) as usize,
+            Self::Balanced => (((murmur(&id.to_le_bytes()) >> 32) * world_size as u64) >> 32) as usize,
         }
     }
 }
