@@ -1,5 +1,5 @@
 // 64-bit hashes of byte strings: FarmHash's Fingerprint64 and MurmurHash64A, a thread a string.
-#include "common.cuh"
+#include "murmur.cuh"
 
 namespace recis {
 namespace {
@@ -16,7 +16,6 @@ __device__ __forceinline__ uint64_t load_bytes(const uint8_t* s, int bytes) {
 __device__ __forceinline__ uint64_t word(const uint8_t* s) { return load_bytes(s, 8); }
 __device__ __forceinline__ uint64_t half_word(const uint8_t* s) { return load_bytes(s, 4); }
 __device__ __forceinline__ uint64_t rotate(uint64_t x, int bits) { return x >> bits | x << (64 - bits); }
-__device__ __forceinline__ uint64_t shift_mix(uint64_t x) { return x ^ x >> 47; }
 
 __device__ __forceinline__ uint64_t hash_len_16(uint64_t u, uint64_t v, uint64_t mul) {
   const uint64_t a = shift_mix((u ^ v) * mul);
@@ -115,18 +114,14 @@ struct Farm {
 
 struct Murmur {
   __device__ uint64_t operator()(const uint8_t* s, uint64_t len) const {
-    constexpr uint64_t m = 0xc6a4a7935bd1e995;
-    uint64_t h = len * m;
-    for (const uint8_t* end = s + len / 8 * 8; s != end; s += 8) {
-      const uint64_t k = word(s) * m;
-      h = (h ^ shift_mix(k) * m) * m;
-    }
+    uint64_t h = murmur_begin(len);
+    for (const uint8_t* end = s + len / 8 * 8; s != end; s += 8) h = murmur_add(h, word(s));
     if (len % 8) {
       uint64_t tail = 0;
       for (uint64_t i = len % 8; i-- > 0;) tail = tail << 8 | s[i];
-      h = (h ^ tail) * m;
+      h = (h ^ tail) * kMurmur;
     }
-    return shift_mix(shift_mix(h) * m);
+    return murmur_end(h);
   }
 };
 

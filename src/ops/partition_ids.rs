@@ -1,4 +1,4 @@
-//! The distinct ids of a batch, by logical table, and which of them each id is.
+//! The distinct ids of a batch, by logical table, which of them each id is, and who owns them.
 
 use crate::Result;
 use crate::device::{Buffer, Device, Stream};
@@ -6,6 +6,7 @@ use crate::error::ensure;
 use crate::ffi::recis_ids_column;
 use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::ops::lookup::Occurrences;
+use crate::ops::string_hash::murmur;
 use crate::ops::{check_offsets, cpu};
 
 /// The ids of one feature.
@@ -132,5 +133,46 @@ pub fn owner(id: i64, world_size: usize) -> usize {
         residue / (slice + 1)
     } else {
         longer + (residue - longer * (slice + 1)) / slice.max(1)
+    }
+}
+
+/// Which rank owns an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// RecIS's slices of the low 16 bits (SPEC 3.4): small ids all go to the first ranks.
+    Slices,
+    /// By a hash of the id: ranks own about as many each.
+    Balanced,
+}
+
+impl Owner {
+    /// The rank that owns an id.
+    pub fn rank(self, id: i64, world_size: usize) -> usize {
+        match self {
+            Self::Slices => owner(id, world_size),
+            Self::Balanced => (((murmur(&id.to_le_bytes()) >> 32) * world_size as u64) >> 32) as usize,
+        }
+    }
+}
+
+/// The owners of ids, and how many each rank owns.
+#[derive(Debug, Default, PartialEq)]
+pub struct Owners {
+    /// One an id.
+    pub owners: Buffer<u32>,
+    /// One a rank.
+    pub counts: Buffer<u32>,
+}
+
+/// Finds the rank that owns each id; `world_size` is between 1 and 65,536.
+pub fn owners(ids: &Buffer<i64>, world_size: usize, owner: Owner, stream: &Stream) -> Result<Owners> {
+    ensure((1..=65_536).contains(&world_size), "partition_ids", || {
+        format!("a world size of {world_size}, not within 1..=65536")
+    })?;
+    match stream.device() {
+        Device::Cpu => {
+            let (owners, counts) = cpu::partition_ids::owners(ids.host(), world_size, owner);
+            Ok(Owners { owners: owners.into(), counts: counts.into() })
+        }
     }
 }

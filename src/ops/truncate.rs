@@ -1,4 +1,4 @@
-//! Rows cut to a length (SPEC 2.5).
+//! Rows, and rows of lists, cut to a length (SPEC 2.5).
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
@@ -108,5 +108,52 @@ impl Side {
             Self::Left => recis_side::RECIS_LEFT,
             Self::Right => recis_side::RECIS_RIGHT,
         }
+    }
+}
+
+/// One column of rows of lists to cut.
+pub struct Lists<'a> {
+    /// The values.
+    pub values: &'a Buffer<i64>,
+    /// Where each list begins and ends: one entry more than there are lists, ascending from 0.
+    pub offsets: &'a Buffer<i32>,
+    /// Where each row's lists begin and end: one entry more than there are rows, ascending from 0.
+    pub row_offsets: &'a Buffer<i32>,
+    /// One weight a value, cut alike.
+    pub weights: Option<&'a Buffer<f32>>,
+    /// How many lists a row has afterwards.
+    pub keep: usize,
+    /// Where it is cut.
+    pub side: Side,
+}
+
+/// Cuts the rows of every column to exactly `keep` lists each: empty ones are appended where there are
+/// fewer. The offsets of the result are those of the lists.
+///
+/// # Errors
+/// Sizes that do not fit together, and more than 2^31 - 2 lists.
+pub fn lists(columns: &[Lists<'_>], stream: &Stream) -> Result<Vec<Truncated>> {
+    for c in columns {
+        check_offsets("truncate", c.offsets, c.values.len())?;
+        check_offsets("truncate", c.row_offsets, c.offsets.len() - 1)?;
+        ensure(c.weights.is_none_or(|w| w.len() == c.values.len()), "truncate", || {
+            format!("{} weights for {} values", c.weights.map_or(0, Buffer::len), c.values.len())
+        })?;
+        let rows = c.row_offsets.len() - 1;
+        ensure(rows.checked_mul(c.keep).is_some_and(|n| n < i32::MAX as usize), "truncate", || {
+            format!("{rows} rows of {} lists are above 2^31 - 2", c.keep)
+        })?;
+    }
+    match stream.device() {
+        Device::Cpu => Ok(columns.iter().map(truncate_lists).collect()),
+    }
+}
+
+fn truncate_lists(c: &Lists<'_>) -> Truncated {
+    let kept = cpu::truncate::lists(c.offsets.host(), c.row_offsets.host(), c.keep, c.side);
+    Truncated {
+        values: cpu::truncate::copy_lists(c.values.host(), &kept).into(),
+        offsets: cpu::truncate::lists_offsets(&kept).into(),
+        weights: c.weights.map(|w| cpu::truncate::copy_lists(w.host(), &kept).into()),
     }
 }

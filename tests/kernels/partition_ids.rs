@@ -1,2 +1,330 @@
+use recis::ffi::simt::{
+    recis_partition_ids_forward, recis_partition_ids_owner, recis_partition_ids_workspace_size,
+};
+use recis::ffi::{recis_ids_column, recis_owner, recis_status};
+use recis::ops::cpu;
+use recis::ops::partition_ids::Owner;
+
+use crate::common::*;
+
+/// A column: its table, its ids, and how many of them there are by its offsets, if it has any.
+struct Column {
+    table: u32,
+    ids: Vec<i64>,
+    used: Option<usize>,
+}
+
+fn column(table: u32, ids: &[i64]) -> Column {
+    Column { table, ids: ids.to_vec(), used: None }
+}
+
+/// What forward writes; everything is 7 before.
+#[derive(Debug, PartialEq)]
+struct Partition {
+    ids: Vec<i64>,
+    table_offsets: Vec<u32>,
+    inverse: Vec<u32>,
+    positions: Vec<u32>,
+    starts: Vec<u32>,
+}
+
+/// Columns one after another in the order given by `order`, each `gap` positions behind the one before.
+fn run(columns: &[Column], tables: usize, gap: usize, order: &[usize]) -> (Partition, Vec<usize>) {
+    let memory: Vec<_> = (columns.iter())
+        .map(|c| (Guarded::new(&c.ids), c.used.map(|used| Guarded::new(&[0, used as i32 / 2, used as i32]))))
+        .collect();
+    let mut firsts = vec![0; columns.len()];
+    let mut total = 0;
+    for &i in order {
+        total += gap;
+        firsts[i] = total;
+        total += columns[i].ids.len();
+    }
+    let raw: Vec<_> = (columns.iter().zip(&memory).zip(&firsts))
+        .map(|((column, (ids, offsets)), &first)| recis_ids_column {
+            ids: ids.ptr(),
+            offsets: offsets.as_ref().map_or(std::ptr::null(), |offsets| offsets.ptr()),
+            rows: 2,
+            capacity: column.ids.len() as i64,
+            first: first as i64,
+            table: column.table,
+        })
+        .collect();
+    let mut bytes = 0;
+    ok(unsafe { recis_partition_ids_workspace_size(total as i64, tables as i64, &mut bytes) });
+    let workspace = Guarded::new(&vec![7u8; bytes]);
+    let ids = Guarded::new(&vec![7i64; total]);
+    let numbers = |len| Guarded::new(&vec![7u32; len]);
+    let (table_offsets, inverse, positions, starts) =
+        (numbers(tables + 1), numbers(total), numbers(total), numbers(total + 1));
+    ok(unsafe {
+        recis_partition_ids_forward(
+            raw.as_ptr(),
+            raw.len() as i64,
+            tables as i64,
+            total as i64,
+            ids.ptr(),
+            table_offsets.ptr(),
+            inverse.ptr(),
+            positions.ptr(),
+            starts.ptr(),
+            workspace.ptr().cast(),
+            bytes,
+            STREAM,
+        )
+    });
+    let partition = Partition {
+        ids: ids.to_vec(),
+        table_offsets: table_offsets.to_vec(),
+        inverse: inverse.to_vec(),
+        positions: positions.to_vec(),
+        starts: starts.to_vec(),
+    };
+    (partition, firsts)
+}
+
+/// Against the CPU form, which gives ids and inverse.
+fn check(columns: &[Column], tables: usize, gap: usize, order: &[usize]) {
+    let (got, firsts) = run(columns, tables, gap, order);
+    let used = |column: &Column| column.used.unwrap_or(column.ids.len());
+    let total = got.ids.len();
+    let inputs: Vec<_> =
+        columns.iter().map(|column| (column.table as usize, &column.ids[..used(column)])).collect();
+    let (ids, ranges, inverse) = cpu::partition_ids::forward(&inputs);
+    let what = format!("{} columns, {tables} tables, total {total}, gap {gap}", columns.len());
+
+    let mut counts = vec![0; tables];
+    ranges.iter().for_each(|range| counts[range.table] = range.count as u32);
+    let mut table_offsets = vec![0];
+    counts.iter().for_each(|count| table_offsets.push(table_offsets[table_offsets.len() - 1] + count));
+    assert_eq!(got.table_offsets, table_offsets, "{what}");
+    assert!(got.ids[..ids.len()] == ids, "ids of {what}");
+
+    let mut expected = vec![7; total];
+    let mut places: Vec<Vec<u32>> = vec![vec![]; ids.len()];
+    let mut rest = inverse.as_slice();
+    let mut by_position: Vec<_> = Vec::new();
+    for (column, &first) in columns.iter().zip(&firsts) {
+        let (part, others) = rest.split_at(used(column));
+        rest = others;
+        by_position.extend(part.iter().zip(first..));
+    }
+    by_position.sort_by_key(|(_, position)| *position);
+    for (&place, position) in by_position {
+        expected[position] = place;
+        places[place as usize].push(position as u32);
+    }
+    assert!(got.inverse == expected, "inverse of {what}");
+    let valid = inverse.len();
+    assert!(got.positions[..valid] == places.concat(), "positions of {what}");
+    let mut starts = vec![0];
+    places.iter().for_each(|positions| starts.push(starts[starts.len() - 1] + positions.len() as u32));
+    assert!(got.starts[..starts.len()] == starts, "starts of {what}");
+    // What is behind is untouched.
+    assert!(got.ids[ids.len()..].iter().all(|&id| id == 7), "ids behind those of {what}");
+    assert!(got.positions[valid..].iter().all(|&p| p == 7), "positions behind those of {what}");
+    assert!(got.starts[starts.len()..].iter().all(|&s| s == 7), "starts behind those of {what}");
+}
+
+fn check_in_order(columns: &[Column], tables: usize) {
+    let order: Vec<_> = (0..columns.len()).collect();
+    check(columns, tables, 0, &order);
+    check(columns, tables, 3, &order);
+}
+
+/// Ids of which there are about `distinct`.
+fn some_ids(seed: u64, len: usize, distinct: u64) -> Vec<i64> {
+    bits(seed, len).map(|bits| (bits % distinct).wrapping_mul(0x9e37_79b9_7f4a_7c15) as i64).collect()
+}
+
+#[test]
+fn forward() {
+    // Nothing, nowhere.
+    for tables in [1, 2, 4096] {
+        check_in_order(&[], tables);
+        check_in_order(&[column(0, &[])], tables);
+        check_in_order(&[Column { used: Some(0), ..column(0, &[5, 6, 7]) }], tables);
+    }
+    let special = [0, -1, -2, i64::MIN, i64::MAX, -1, 0, 1 << 16, 1, 1 << 48, 0xffff];
+    check_in_order(&[column(0, &special)], 1);
+    check_in_order(&[Column { used: Some(9), ..column(0, &special) }], 1);
+    check_in_order(&[column(4095, &special), column(0, &special), column(7, &[-1])], 4096);
+    // Many equal ids, none, and some.
+    for distinct in [1, 90, 1 << 60] {
+        check_in_order(&[column(0, &some_ids(1, 5000, distinct))], 1);
+        // Columns that share a table, interleaved, with and without offsets, in any order.
+        let columns = [
+            Column { used: Some(700), ..column(2, &some_ids(2, 1000, distinct)) },
+            column(0, &some_ids(3, 333, distinct)),
+            column(2, &some_ids(4, 1, distinct)),
+            column(5, &[]),
+            Column { used: Some(0), ..column(4, &some_ids(5, 50, distinct)) },
+            Column { used: Some(2000), ..column(0, &some_ids(6, 2000, distinct)) },
+            Column { used: Some(9999), ..column(3, &some_ids(7, 70, distinct)) },
+        ]
+        .map(|c| Column { used: c.used.map(|used| used.min(c.ids.len())), ..c });
+        check_in_order(&columns, 6);
+        check(&columns, 9, 1, &[3, 6, 1, 0, 5, 2, 4]);
+    }
+    // More positions than a grid has threads.
+    let many = [column(1, &some_ids(8, 300_000, 10_000)), column(0, &some_ids(9, 245_000, 1000))];
+    check(&many, 2, 0, &[0, 1]);
+}
+
+#[test]
+fn more_columns_than_one_launch_takes() {
+    for count in [63, 64, 65, 130] {
+        let columns: Vec<_> = (0..count)
+            .map(|i| Column {
+                used: (i % 3 == 0).then_some(i % 7),
+                ..column(i as u32 * 7 % 11, &some_ids(i as u64, if i % 5 == 4 { 0 } else { 7 }, 20))
+            })
+            .map(|c| Column { used: c.used.map(|used| used.min(c.ids.len())), ..c })
+            .collect();
+        check_in_order(&columns, 11);
+        let backwards: Vec<_> = (0..count).rev().collect();
+        check(&columns, 11, 1, &backwards);
+    }
+}
+
+#[test]
+fn a_second_run_gives_the_same_bits() {
+    let columns = [column(1, &some_ids(1, 3000, 100)), column(0, &some_ids(2, 500, 100))];
+    assert_eq!(run(&columns, 2, 1, &[1, 0]), run(&columns, 2, 1, &[1, 0]));
+}
+
+const OWNERS: [(Owner, recis_owner); 2] =
+    [(Owner::Slices, recis_owner::RECIS_OWNER_SLICES), (Owner::Balanced, recis_owner::RECIS_OWNER_BALANCED)];
+
+fn check_owner(ids: &[i64], count: Option<u32>, world_size: usize) {
+    let here = count.map_or(ids.len(), |count| ids.len().min(count as usize));
+    let memory = Guarded::new(ids);
+    let count = count.map(|count| Guarded::new(&[count]));
+    for (owner, raw) in OWNERS {
+        let (owners, counts) = (Guarded::new(&vec![7u32; ids.len()]), Guarded::new(&vec![7u32; world_size]));
+        ok(unsafe {
+            recis_partition_ids_owner(
+                memory.ptr(),
+                ids.len() as i64,
+                count.as_ref().map_or(std::ptr::null(), |count| count.ptr()),
+                world_size as i32,
+                raw,
+                owners.ptr(),
+                counts.ptr(),
+                STREAM,
+            )
+        });
+        let (expected, expected_counts) = cpu::partition_ids::owners(&ids[..here], world_size, owner);
+        let (got, what) = (owners.to_vec(), format!("{here} ids, {world_size} ranks, {owner:?}"));
+        assert!(got[..here] == expected, "owners of {what}");
+        assert!(got[here..].iter().all(|&owner| owner == 7), "owners behind those of {what}");
+        assert!(counts.to_vec() == expected_counts, "counts of {what}");
+    }
+}
+
+#[test]
+fn owner() {
+    for world_size in [1, 2, 3, 7, 8, 1000, 1024, 1025, 65_535, 65_536] {
+        for len in [0, 1, 5, 1000] {
+            check_owner(&ids(len), None, world_size);
+        }
+        check_owner(&ids(600), Some(257), world_size);
+    }
+    check_owner(&ids(70), Some(0), 5);
+    check_owner(&ids(70), Some(71), 5);
+    // Every residue, and more ids than a grid has threads.
+    check_owner(&(0..65_536).collect::<Vec<_>>(), None, 7);
+    check_owner(&ids(132 * 16 * 256 + 5), None, 8);
+}
+
+#[test]
+fn bad_columns_and_sizes_are_refused_and_touch_nothing() {
+    let null = std::ptr::null_mut::<u8>();
+    let (ids, offsets) = (Guarded::new(&[1i64, 2]), Guarded::new(&[0, 2]));
+    let good =
+        recis_ids_column { ids: ids.ptr(), offsets: offsets.ptr(), rows: 1, capacity: 2, first: 1, table: 2 };
+    let mut bytes = 0;
+    ok(unsafe { recis_partition_ids_workspace_size(3, 3, &mut bytes) });
+    let workspace = Guarded::new(&vec![7u8; bytes]);
+    let out = (Guarded::new(&[7i64; 3]), [4, 3, 3, 4].map(|len| Guarded::new(&vec![7u32; len])));
+    let call = |columns: &[recis_ids_column], tables, total, arrays: [*mut u32; 4], bytes| unsafe {
+        let [table_offsets, inverse, positions, starts] = arrays;
+        recis_partition_ids_forward(
+            columns.as_ptr(),
+            columns.len() as i64,
+            tables,
+            total,
+            out.0.ptr(),
+            table_offsets,
+            inverse,
+            positions,
+            starts,
+            workspace.ptr().cast(),
+            bytes,
+            STREAM,
+        )
+    };
+    let arrays = [0, 1, 2, 3].map(|i: usize| out.1[i].ptr());
+    let refuse = |column, tables, total, what: &str| {
+        let status = call(&[good, column], tables, total, arrays, bytes);
+        refused(status, &format!("partition_ids.forward: {what}"));
+    };
+    refuse(recis_ids_column { ids: null.cast(), ..good }, 3, 3, "a column's ids is null");
+    refuse(recis_ids_column { capacity: -1, ..good }, 3, 3, "a column's ids has a negative size");
+    let misaligned = offsets.misaligned();
+    let what = "a column's offsets is not aligned to 16 bytes";
+    refuse(recis_ids_column { offsets: misaligned, ..good }, 3, 3, what);
+    refuse(recis_ids_column { rows: -1, ..good }, 3, 3, "a column has a negative number of rows");
+    refuse(recis_ids_column { first: -1, ..good }, 3, 3, "a column exceeds total");
+    refuse(recis_ids_column { first: 2, ..good }, 3, 3, "a column exceeds total");
+    refuse(recis_ids_column { first: i64::MAX, ..good }, 3, 3, "a column exceeds total");
+    refuse(recis_ids_column { table: 3, ..good }, 3, 3, "a column's table is not below tables");
+    refuse(good, 0, 3, "tables is not within 1..=4096");
+    refuse(good, 4097, 3, "tables is not within 1..=4096");
+    refuse(good, 3, -1, "total is not within 0..2^31");
+    refuse(good, 3, 1 << 31, "total is not within 0..2^31");
+    for (i, name) in ["table_offsets", "inverse", "positions", "starts"].into_iter().enumerate() {
+        let mut arrays = arrays;
+        arrays[i] = null.cast();
+        refused(call(&[good], 3, 3, arrays, bytes), &format!("partition_ids.forward: {name} is null"));
+    }
+    let status = call(&[good], 3, 3, arrays, bytes - 1);
+    assert_eq!(status, recis_status::RECIS_WORKSPACE_TOO_SMALL.0 as i32);
+    assert_eq!(out.0.to_vec(), [7; 3]);
+    assert!(out.1.iter().all(|array| array.to_vec().iter().all(|&number| number == 7)));
+    refused(
+        unsafe { recis_partition_ids_workspace_size(1, 1, std::ptr::null_mut()) },
+        "partition_ids.workspace_size: bytes is null",
+    );
+}
+
+#[test]
+fn bad_owners_are_refused_and_touch_nothing() {
+    let null = std::ptr::null_mut::<u8>();
+    let (ids, owners, counts) =
+        (Guarded::new(&[1i64, 2]), Guarded::new(&[7u32; 2]), Guarded::new(&[7u32; 3]));
+    let slices = recis_owner::RECIS_OWNER_SLICES;
+    let refuse = |ids, count, world_size, owner, owners, counts, what: &str| {
+        let status = unsafe {
+            let stream = STREAM;
+            recis_partition_ids_owner(ids, 2, count, world_size, owner, owners, counts, stream)
+        };
+        refused(status, &format!("partition_ids.owner: {what}"));
+    };
+    let (i, o, c) = (ids.ptr(), owners.ptr(), counts.ptr());
+    let (none, all) = (null.cast(), std::ptr::null());
+    refuse(i, all, 0, slices, o, c, "world_size is not within 1..=65536");
+    refuse(i, all, 65_537, slices, o, c, "world_size is not within 1..=65536");
+    refuse(i, all, 3, recis_owner(2), o, c, "owner is unknown");
+    refuse(null.cast(), all, 3, slices, o, c, "ids is null");
+    refuse(i, all, 3, slices, none, c, "owners is null");
+    refuse(i, all, 3, slices, o, none, "counts is null");
+    refuse(i, counts.misaligned(), 3, slices, o, c, "count is not aligned to 16 bytes");
+    assert_eq!((owners.to_vec(), counts.to_vec()), (vec![7; 2], vec![7; 3]));
+}
+
 /// Executes every launcher of the operation.
-pub fn launch_all() {}
+pub fn launch_all() {
+    check_in_order(&[column(1, &[5, 6, 5])], 2);
+    check_owner(&[1, 2], None, 2);
+}

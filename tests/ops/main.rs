@@ -18,6 +18,7 @@ mod linear_tile;
 mod merge_gradients;
 mod merge_offsets;
 mod modulo;
+mod multi_hash;
 mod names;
 mod partition_ids;
 mod ragged_dense;

@@ -5,7 +5,7 @@ use recis::features::{
     Bucketize, Feature, FeatureCross, FeatureEngine, Hash, HashType, Mod, SelectField, SelectFields,
     SequenceTruncate, TruncateSide,
 };
-use recis::ops::{bucketize, feature_cross, modulo, truncate};
+use recis::ops::{bucketize, feature_cross, modulo, multi_hash as hashes, truncate};
 use recis::{Batch, DenseTensor, RaggedTensor, Tensor, Values};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -111,11 +111,7 @@ pub fn cutoff2d(case: &Value, _: &Tolerance) -> Outcome {
         offsets: &ends,
         weights: weights.as_ref(),
         keep: case.keep_len,
-        side: match case.truncate_side.as_str() {
-            "left" => truncate::Side::Left,
-            "right" => truncate::Side::Right,
-            other => return Err(format!("truncate_side: no '{other}'").into()),
-        },
+        side: truncate_side(&case.truncate_side)?,
     };
     let cut = truncate::forward(&[column], &stream())?.remove(0);
     let out_offsets = cut.offsets.elements();
@@ -134,8 +130,48 @@ pub fn cutoff2d(case: &Value, _: &Tolerance) -> Outcome {
     same_all("pad_num", &case.pad_num, &padding)
 }
 
+fn truncate_side(name: &str) -> Outcome<truncate::Side> {
+    match name {
+        "left" => Ok(truncate::Side::Left),
+        "right" => Ok(truncate::Side::Right),
+        other => Err(format!("truncate_side: no '{other}'").into()),
+    }
+}
+
 fn lens(offsets: &[i32]) -> Vec<i64> {
     offsets.windows(2).map(|ends| i64::from(ends[1] - ends[0])).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CutLists {
+    outer_offsets: Vec<i32>,
+    inner_offsets: Vec<i32>,
+    values: Vec<i64>,
+    keep_len: usize,
+    truncate_side: String,
+    out_outer_offsets: Vec<i32>,
+    out_inner_offsets: Vec<i32>,
+    out_values: Vec<i64>,
+}
+
+pub fn cutoff3d(case: &Value, _: &Tolerance) -> Outcome {
+    let case: CutLists = parse(case)?;
+    let rows = case.outer_offsets.len() - 1;
+    let (values, ends, _) = buffers(case.values, case.inner_offsets, None);
+    let column = truncate::Lists {
+        values: &values,
+        offsets: &ends,
+        row_offsets: &case.outer_offsets.into(),
+        weights: None,
+        keep: case.keep_len,
+        side: truncate_side(&case.truncate_side)?,
+    };
+    let cut = truncate::lists(&[column], &Stream::default())?.remove(0);
+    same_all("out_inner_offsets", &case.out_inner_offsets, cut.offsets.host())?;
+    same_all("out_values", &case.out_values, cut.values.host())?;
+    let outer: Vec<_> = (0..=rows).map(|row| (row * case.keep_len) as i32).collect();
+    same_all("out_outer_offsets", &case.out_outer_offsets, &outer)
 }
 
 #[derive(Deserialize)]
@@ -176,6 +212,30 @@ fn remainders(values: &Buffer<i64>, modulus: u64) -> Outcome<Vec<i64>> {
     let column = modulo::Column { values, modulus, out: &mut out };
     modulo::forward(&mut [column], &stream())?;
     Ok(out.elements())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MultiHash {
+    num_buckets: Vec<i64>,
+    primes: Vec<i64>,
+    values: Vec<i64>,
+    out: Vec<Vec<i64>>,
+}
+
+pub fn multi_hash(case: &Value, _: &Tolerance) -> Outcome {
+    let case: MultiHash = parse(case)?;
+    let values = case.values.into();
+    same("the length of out", case.num_buckets.len(), case.out.len())?;
+    same("the length of primes", case.num_buckets.len(), case.primes.len())?;
+    for (i, (&buckets, expected)) in case.num_buckets.iter().zip(&case.out).enumerate() {
+        let hash = hashes::Hash::new(i, buckets)?;
+        same(&format!("primes[{i}]"), case.primes[i], hash.prime)?;
+        let mut out = Buffer::from(vec![0; expected.len()]);
+        hashes::forward(&mut [hashes::Column { values: &values, hash, out: &mut out }], &Stream::default())?;
+        same_all(&format!("out[{i}]"), expected, out.host())?;
+    }
+    Ok(())
 }
 
 /// A batch of the document's model.

@@ -77,8 +77,10 @@ pub const TOPICS: &[Topic] = &[
         &[("cases", Each(features::cross)), ("ragged_cases", Each(features::cross_ragged))],
     ),
     topic("cutoff2d", &[("cases", Each(features::cutoff2d))]),
+    topic("cutoff3d", &[("cases", Each(features::cutoff3d))]),
     topic("bucketize", &[("cases", Each(features::bucketize))]),
     topic("mod", &[("cases", Each(features::modulo))]),
+    topic("multi_hash", &[("cases", Each(features::multi_hash))]),
     topic("feature_engine", &[("cases", Each(features::engine))]),
     topic("ids_encode", &[("cases", Each(ids::encode))]),
     topic("ids_partition", &[("cases", Each(ids::partition)), ("slices", Each(ids::slices))]),
@@ -110,8 +112,6 @@ pub const TOPICS: &[Topic] = &[
 
 /// What the crate does not have yet: topics, or topics and the optimizer of a case.
 const LATER: &[&str] = &[
-    "cutoff3d",
-    "multi_hash",
     "gauc",
     "checkpoint_layout",
     "grad_reduce_by",

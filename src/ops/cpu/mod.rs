@@ -20,6 +20,7 @@ pub mod lookup;
 pub mod merge_gradients;
 pub mod merge_offsets;
 pub mod modulo;
+pub mod multi_hash;
 pub mod partition_ids;
 pub mod philox;
 pub mod ragged_dense;

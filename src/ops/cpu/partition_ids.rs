@@ -1,6 +1,8 @@
-//! The distinct ids of a batch.
+//! The distinct ids of a batch, and who owns them.
 
 use rayon::prelude::*;
+
+use crate::ops::partition_ids::Owner;
 
 /// Distinct ids by table, where each table's begin, and the place of each id of the columns, which are
 /// (table, ids, room in the inverse).
@@ -25,6 +27,15 @@ pub fn forward(columns: &[(usize, &[i64], usize)], tables: usize) -> (Vec<i64>, 
         }
     });
     (distinct.concat(), table_offsets, inverse)
+}
+
+/// The rank that owns each id, and how many each rank owns.
+pub fn owners(ids: &[i64], world_size: usize, owner: Owner) -> (Vec<u32>, Vec<u32>) {
+    let owners = ids.par_iter().with_min_len(super::GRAIN).map(|&id| owner.rank(id, world_size) as u32);
+    let owners: Vec<u32> = owners.collect();
+    let mut counts = vec![0; world_size];
+    owners.iter().for_each(|&rank| counts[rank as usize] += 1);
+    (owners, counts)
 }
 
 /// The distinct ids of a table in order; the inverses take each id's place among them.
