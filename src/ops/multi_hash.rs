@@ -2,6 +2,7 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ops::launch::launch;
 use crate::{Result, ops::cpu};
 
 /// The multiplier of each hash, and what multiple of the buckets its prime is at most.
@@ -64,10 +65,15 @@ pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
             format!("{} values but room for {}", c.values.len(), c.out.len())
         })?;
     }
-    match stream.device() {
-        Device::Cpu => columns
-            .iter_mut()
-            .for_each(|c| cpu::multi_hash::forward(c.values.host(), c.hash, c.out.host_mut())),
-    }
-    Ok(())
+    columns.iter_mut().try_for_each(|c| match stream.device() {
+        Device::Cpu => {
+            cpu::multi_hash::forward(c.values.host(), c.hash, c.out.host_mut());
+            Ok(())
+        }
+        _ => {
+            let Hash { multiplier, prime, buckets } = c.hash;
+            let (values, count, out) = (c.values.on(stream)?, c.values.len() as i64, c.out.on_mut(stream)?);
+            launch!(stream, recis_multi_hash_forward(values, count, multiplier, prime, buckets, out))
+        }
+    })
 }

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
-use crate::ffi::recis_ids_column;
+use crate::ffi::{recis_ids_column, recis_owner};
 use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::ops::lookup::Occurrences;
 use crate::ops::string_hash::murmur;
@@ -146,6 +146,13 @@ pub enum Owner {
 }
 
 impl Owner {
+    fn raw(self) -> recis_owner {
+        match self {
+            Self::Slices => recis_owner::RECIS_OWNER_SLICES,
+            Self::Balanced => recis_owner::RECIS_OWNER_BALANCED,
+        }
+    }
+
     /// The rank that owns an id.
     pub fn rank(self, id: i64, world_size: usize) -> usize {
         match self {
@@ -173,6 +180,20 @@ pub fn owners(ids: &Buffer<i64>, world_size: usize, owner: Owner, stream: &Strea
         Device::Cpu => {
             let (owners, counts) = cpu::partition_ids::owners(ids.host(), world_size, owner);
             Ok(Owners { owners: owners.into(), counts: counts.into() })
+        }
+        _ => {
+            let mut found = Owners {
+                owners: Buffer::unset(ids.len(), stream)?,
+                counts: Buffer::unset(world_size, stream)?,
+            };
+            let (capacity, all, owner) = (ids.len() as i64, std::ptr::null::<u32>(), owner.raw());
+            let (ids, world_size) = (ids.on(stream)?, world_size as i32);
+            let (owners, counts) = (found.owners.on_mut(stream)?, found.counts.on_mut(stream)?);
+            launch!(
+                stream,
+                recis_partition_ids_owner(ids, capacity, all, world_size, owner, owners, counts)
+            )?;
+            Ok(found)
         }
     }
 }

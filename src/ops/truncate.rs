@@ -67,21 +67,10 @@ fn truncate(c: &Column<'_>, stream: &Stream) -> Result<Truncated> {
             let rows = c.offsets.len() - 1;
             let capacity = c.values.len().min(rows.saturating_mul(c.keep));
             let mut scratch = workspace!(stream, recis_truncate_workspace_size(rows as i64))?;
-            let mut cut = Truncated {
-                values: Buffer::unset(capacity, stream)?,
-                offsets: Buffer::unset(rows + 1, stream)?,
-                weights: c.weights.map(|_| Buffer::unset(capacity, stream)).transpose()?,
-            };
-            let column = recis_ragged {
-                values: c.values.on(stream)?,
-                offsets: c.offsets.on(stream)?,
-                weights: c.weights.map_or(Ok(std::ptr::null()), |weights| weights.on(stream))?,
-                rows: rows as i64,
-                capacity: c.values.len() as i64,
-            };
+            let mut cut = Truncated::unset(capacity, rows, c.weights.is_some(), stream)?;
+            let column = ragged(c.values, c.offsets, c.weights, stream)?;
             let (keep, side) = (i64::try_from(c.keep).unwrap_or(i64::MAX), c.side.raw());
-            let (values, offsets) = (cut.values.on_mut(stream)?, cut.offsets.on_mut(stream)?);
-            let weights = cut.weights.as_mut().map_or(Ok(std::ptr::null_mut()), |w| w.on_mut(stream))?;
+            let (values, offsets, weights) = cut.on_mut(stream)?;
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
@@ -144,16 +133,77 @@ pub fn lists(columns: &[Lists<'_>], stream: &Stream) -> Result<Vec<Truncated>> {
             format!("{rows} rows of {} lists are above 2^31 - 2", c.keep)
         })?;
     }
+    columns.iter().map(|column| truncate_lists(column, stream)).collect()
+}
+
+fn truncate_lists(c: &Lists<'_>, stream: &Stream) -> Result<Truncated> {
     match stream.device() {
-        Device::Cpu => Ok(columns.iter().map(truncate_lists).collect()),
+        Device::Cpu => {
+            let kept = cpu::truncate::lists(c.offsets.host(), c.row_offsets.host(), c.keep, c.side);
+            Ok(Truncated {
+                values: cpu::truncate::copy_lists(c.values.host(), &kept).into(),
+                offsets: cpu::truncate::lists_offsets(&kept).into(),
+                weights: c.weights.map(|w| cpu::truncate::copy_lists(w.host(), &kept).into()),
+            })
+        }
+        _ => {
+            let (rows, keep, side) = (c.row_offsets.len() as i64 - 1, c.keep as i64, c.side.raw());
+            let capacity = c.values.len();
+            let mut scratch = workspace!(stream, recis_truncate_lists_workspace_size(rows, keep))?;
+            let mut cut = Truncated::unset(capacity, rows as usize * c.keep, c.weights.is_some(), stream)?;
+            let lists = ragged(c.values, c.offsets, c.weights, stream)?;
+            let row_offsets = c.row_offsets.on(stream)?;
+            let (values, offsets, weights) = cut.on_mut(stream)?;
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(
+                stream,
+                recis_truncate_lists(
+                    &lists,
+                    row_offsets,
+                    rows,
+                    keep,
+                    side,
+                    values,
+                    offsets,
+                    weights,
+                    capacity as i64,
+                    scratch,
+                    bytes
+                )
+            )?;
+            Ok(cut)
+        }
     }
 }
 
-fn truncate_lists(c: &Lists<'_>) -> Truncated {
-    let kept = cpu::truncate::lists(c.offsets.host(), c.row_offsets.host(), c.keep, c.side);
-    Truncated {
-        values: cpu::truncate::copy_lists(c.values.host(), &kept).into(),
-        offsets: cpu::truncate::lists_offsets(&kept).into(),
-        weights: c.weights.map(|w| cpu::truncate::copy_lists(w.host(), &kept).into()),
+impl Truncated {
+    /// Room for `capacity` values in `rows` rows.
+    fn unset(capacity: usize, rows: usize, weighted: bool, stream: &Stream) -> Result<Self> {
+        Ok(Self {
+            values: Buffer::unset(capacity, stream)?,
+            offsets: Buffer::unset(rows + 1, stream)?,
+            weights: weighted.then(|| Buffer::unset(capacity, stream)).transpose()?,
+        })
     }
+
+    fn on_mut(&mut self, stream: &Stream) -> Result<(*mut i64, *mut i32, *mut f32)> {
+        let weights = self.weights.as_mut().map_or(Ok(std::ptr::null_mut()), |w| w.on_mut(stream))?;
+        Ok((self.values.on_mut(stream)?, self.offsets.on_mut(stream)?, weights))
+    }
+}
+
+/// A ragged column as kernels take it.
+fn ragged(
+    values: &Buffer<i64>,
+    offsets: &Buffer<i32>,
+    weights: Option<&Buffer<f32>>,
+    stream: &Stream,
+) -> Result<recis_ragged> {
+    Ok(recis_ragged {
+        values: values.on(stream)?,
+        offsets: offsets.on(stream)?,
+        weights: weights.map_or(Ok(std::ptr::null()), |weights| weights.on(stream))?,
+        rows: offsets.len() as i64 - 1,
+        capacity: values.len() as i64,
+    })
 }
