@@ -215,15 +215,21 @@ inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
 }
 inline float __int_as_float(int x) { return simt::from_bits<float>(simt::to_bits(x)); }
 inline int __float_as_int(float x) { return simt::from_bits<int>(simt::to_bits(x)); }
+inline double __longlong_as_double(long long x) { return simt::from_bits<double>(simt::to_bits(x)); }
+inline long long __double_as_longlong(double x) { return simt::from_bits<long long>(simt::to_bits(x)); }
 template <class T>
 T __ldg(const T* address) { return *address; }
 template <class T>
 T __ldcs(const T* address) { return *address; }
+template <class T>
+void __stwb(T* address, simt::same<T> value) { *address = value; }
 template <class T>
 void __stcs(T* address, simt::same<T> value) { *address = value; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline double __dmul_rn(double a, double b) { return a * b; }
 inline double __dadd_rn(double a, double b) { return a + b; }
+inline double __ddiv_rn(double a, double b) { return a / b; }
+inline double __dsqrt_rn(double x) { return std::sqrt(x); }
 using std::max;
 using std::min;
