@@ -1,0 +1,241 @@
+// A fully connected layer whose input is a concatenation of dense columns and tiled embeddings.
+#include "combine_tile.cuh"
+#include "linear.cuh"
+#include "linear_tile.cuh"
+#include "lookup.cuh"
+
+namespace recis {
+namespace {
+
+// The inputs of a layer, as they were given.
+struct Inputs {
+  const recis_dense_columns* dense;
+  int64_t dense_count;
+  const recis_tile* tiles;
+  int64_t tile_count;
+};
+
+int require_range(int64_t first_column, int64_t columns, const recis_linear_size& size, const char* op,
+                  const char* first_name, const char* columns_name) {
+  return first_of(require(columns >= 0, op, columns_name, "is negative"),
+                  require(first_column >= 0, op, first_name, "is negative"),
+                  require(first_column <= size.inputs && columns <= size.inputs - first_column, op, columns_name,
+                          "is beyond the layer's inputs"));
+}
+
+int require_tile_sizes(const recis_tile& tile, const recis_linear_size& size, const char* op) {
+  const int64_t dim = tile.lookup.dim;
+  if (int status = first_of(require(dim > 0, op, "dim", "is below 1"),
+                            require(tile.tile_len >= 0, op, "tile_len", "is negative"),
+                            require(tile.lookup.segments == size.rows, op, "segments", "differs from the rows")))
+    return status;
+  // The division avoids a product that wraps around.
+  const bool fits = tile.tile_len <= size.inputs / dim;
+  return require_range(tile.first_column, fits ? tile.tile_len * dim : size.inputs + 1, size, op, "first_column",
+                       "tile_len");
+}
+
+// The sizes of all inputs, and of the layer.
+int require_sizes(const Inputs& inputs, const recis_linear_size* size, const char* op) {
+  if (int status = require_layer(size, op)) return status;
+  const auto [dense, dense_count, tiles, tile_count] = inputs;
+  if (int status = first_of(
+          require(dense_count >= 0 && dense_count <= kMaxDense, op, "dense_count", "is negative or above 16"),
+          require(tile_count >= 0 && tile_count <= kMaxTiles, op, "tile_count", "is negative or above 16"),
+          require(dense || dense_count == 0, op, "dense", "is null"),
+          require(tiles || tile_count == 0, op, "tiles", "is null")))
+    return status;
+  int status = RECIS_OK;
+  for (int64_t i = 0; i < dense_count; ++i)
+    status = first_of(status, require_range(dense[i].first_column, dense[i].width, *size, op, "first_column", "width"));
+  for (int64_t i = 0; i < tile_count; ++i) status = first_of(status, require_tile_sizes(tiles[i], *size, op));
+  return status;
+}
+
+// The inputs that have columns, as runs.
+Runs make_runs(const Inputs& inputs, const recis_linear_size& size) {
+  Runs runs{};
+  auto add = [&](Run run) {
+    run.wide_weight = size.inputs % 4 == 0 && run.first_column % 4 == 0 && run.columns % 4 == 0;
+    if (run.columns > 0) runs.run[runs.count++] = run;
+  };
+  for (int64_t i = 0; i < inputs.dense_count; ++i) {
+    const recis_dense_columns& dense = inputs.dense[i];
+    Run run{};
+    run.x = dense.x;
+    run.first_column = int(dense.first_column);
+    run.columns = int(dense.width);
+    run.wide = dense.width % 4 == 0;
+    add(run);
+  }
+  for (int64_t i = 0; i < inputs.tile_count; ++i) {
+    const auto& [lookup, tile_len, first_column] = inputs.tiles[i];
+    Run run{};
+    run.tile = true;
+    run.x = lookup.embeddings;
+    run.inverse = lookup.inverse + lookup.first_id;
+    run.offsets = lookup.offsets;
+    run.capacity = lookup.capacity;
+    run.unique = uint32_t(std::min<int64_t>(lookup.unique, kNowhere));
+    run.dim = int(lookup.dim);
+    run.tile_len = int(tile_len);
+    run.first_column = int(first_column);
+    run.columns = int(tile_len * lookup.dim);
+    run.wide = lookup.dim % 4 == 0;
+    add(run);
+  }
+  return runs;
+}
+
+// The arrays of all inputs, whose sizes are checked, and that no two have a column in common.
+int require_arrays(const Inputs& inputs, const recis_linear_size& size, const char* op) {
+  int status = RECIS_OK;
+  for (int64_t i = 0; i < inputs.dense_count; ++i) {
+    const recis_dense_columns& dense = inputs.dense[i];
+    status = first_of(status, require_array(dense.x, size.rows * dense.width, op, "x"));
+  }
+  for (int64_t i = 0; i < inputs.tile_count; ++i)
+    status = first_of(status, require_lookup(&inputs.tiles[i].lookup, op));
+  if (status != RECIS_OK) return status;
+  const Runs runs = make_runs(inputs, size);
+  bool apart = true;
+  for (int i = 0; i < runs.count; ++i)
+    for (int j = 0; j < i; ++j)
+      apart = apart && (runs.run[i].first_column >= runs.run[j].first_column + runs.run[j].columns ||
+                        runs.run[j].first_column >= runs.run[i].first_column + runs.run[i].columns);
+  return require(apart, op, "the inputs", "overlap");
+}
+
+TileForward forward_problem(const Inputs& inputs, const float* weight, const float* bias, float* y,
+                            const recis_linear_size& size) {
+  return {make_runs(inputs, size), weight, size.inputs, int(size.rows), int(size.outputs),
+          output(y, size.outputs, size.outputs, bias, false)};
+}
+
+TileWeight weight_problem(const Inputs& inputs, const float* d_y, float* d_weight, const recis_linear_size& size,
+                          bool accumulate) {
+  return {make_runs(inputs, size), matrix(d_y, size.outputs, size.outputs, size.outputs), int(size.rows), d_weight,
+          size.inputs, accumulate};
+}
+
+// The workspace of backward_tile: the gradient of a tile's columns, and what it is made and reduced with.
+struct TileGradient {
+  float* d_x;
+  char* rest;  // of the product, and then of the reduction
+  size_t rest_bytes;
+};
+TileGradient tile_gradient(Workspace& workspace, const recis_tile& tile, const recis_occurrences& occurrences,
+                           const recis_linear_size& size) {
+  const int64_t columns = tile.tile_len * tile.lookup.dim;
+  float* d_x = workspace.take<float>(size.rows * columns);
+  const size_t bytes = std::max(input_gradient_bytes(size.rows, columns, size.outputs),
+                                combine_tile_backward_bytes(tile.lookup, occurrences));
+  return {d_x, workspace.take<char>(int64_t(bytes)), bytes};
+}
+
+}  // namespace
+}  // namespace recis
+
+extern "C" int recis_linear_tile_workspace_size(const recis_dense_columns* dense, int64_t dense_count,
+                                                const recis_tile* tiles, int64_t tile_count,
+                                                const recis_occurrences* occurrences,
+                                                const recis_linear_size* size, size_t* bytes) {
+  using namespace recis;
+  const char* op = "linear_tile.workspace_size";
+  const Inputs inputs{dense, dense_count, tiles, tile_count};
+  if (int status = first_of(require_sizes(inputs, size, op), require(bytes != nullptr, op, "bytes", "is null")))
+    return status;
+  size_t most = std::max(plan(forward_problem(inputs, nullptr, nullptr, nullptr, *size)).bytes,
+                         plan(weight_problem(inputs, nullptr, nullptr, *size, false)).bytes);
+  for (int64_t i = 0; i < dense_count; ++i)
+    most = std::max(most, input_gradient_bytes(size->rows, dense[i].width, size->outputs));
+  for (int64_t i = 0; i < tile_count && occurrences; ++i) {
+    Workspace workspace;
+    tile_gradient(workspace, tiles[i], *occurrences, *size);
+    most = std::max(most, workspace.bytes());
+  }
+  *bytes = most;
+  return RECIS_OK;
+}
+
+extern "C" int recis_linear_tile_forward(const recis_dense_columns* dense, int64_t dense_count,
+                                         const recis_tile* tiles, int64_t tile_count, const float* weight,
+                                         const float* bias, float* y, const recis_linear_size* size,
+                                         void* workspace, size_t workspace_bytes, recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "linear_tile.forward";
+  const Inputs inputs{dense, dense_count, tiles, tile_count};
+  if (int status = require_sizes(inputs, size, op)) return status;
+  const TileForward problem = forward_problem(inputs, weight, bias, y, *size);
+  if (int status = first_of(require_arrays(inputs, *size, op),
+                            require_array(weight, size->inputs * size->outputs, op, "weight"),
+                            require_array(bias, size->outputs, op, "bias"),
+                            require_array(y, size->rows * size->outputs, op, "y"),
+                            require_workspace(workspace, workspace_bytes, plan(problem).bytes, op)))
+    return status;
+  return multiply(op, problem, workspace, stream);
+}
+
+extern "C" int recis_linear_tile_backward_weight(const recis_dense_columns* dense, int64_t dense_count,
+                                                 const recis_tile* tiles, int64_t tile_count, const float* d_y,
+                                                 float* d_weight, float* d_bias, const recis_linear_size* size,
+                                                 int accumulate, void* workspace, size_t workspace_bytes,
+                                                 recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "linear_tile.backward_weight";
+  const Inputs inputs{dense, dense_count, tiles, tile_count};
+  if (int status = require_sizes(inputs, size, op)) return status;
+  const TileWeight problem = weight_problem(inputs, d_y, d_weight, *size, accumulate != 0);
+  if (int status = first_of(require_arrays(inputs, *size, op),
+                            require_array(d_y, size->rows * size->outputs, op, "d_y"),
+                            require_array(d_weight, size->inputs * size->outputs, op, "d_weight"),
+                            require_array(d_bias, size->outputs, op, "d_bias"),
+                            require_workspace(workspace, workspace_bytes, plan(problem).bytes, op)))
+    return status;
+  if (int status = multiply(op, problem, workspace, stream)) return status;
+  return bias_gradient(op, d_y, d_bias, size->rows, size->outputs, accumulate != 0, stream);
+}
+
+extern "C" int recis_linear_tile_backward_dense(const float* d_y, const float* weight, float* d_x, int64_t width,
+                                                int64_t first_column, const recis_linear_size* size,
+                                                void* workspace, size_t workspace_bytes, recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "linear_tile.backward_dense";
+  if (int status = require_layer(size, op)) return status;
+  const auto [rows, inputs, outputs] = *size;
+  if (int status = require_range(first_column, width, *size, op, "first_column", "width")) return status;
+  const size_t needed = input_gradient_bytes(rows, width, outputs);
+  if (int status = first_of(require_array(d_y, rows * outputs, op, "d_y"),
+                            require_array(weight, inputs * outputs, op, "weight"),
+                            require_array(d_x, rows * width, op, "d_x"),
+                            require_workspace(workspace, workspace_bytes, needed, op)))
+    return status;
+  return input_gradient(op, d_y, weight + first_column, inputs, d_x, rows, width, outputs, workspace, stream);
+}
+
+extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const recis_occurrences* occurrences,
+                                               const float* d_y, const float* weight, float* d_embeddings,
+                                               const recis_linear_size* size, void* workspace,
+                                               size_t workspace_bytes, recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "linear_tile.backward_tile";
+  const Inputs inputs{nullptr, 0, tile, 1};
+  if (int status = first_of(require(tile != nullptr, op, "tile", "is null"), require_sizes(inputs, size, op)))
+    return status;
+  if (int status = require_arrays(inputs, *size, op)) return status;
+  const auto& [lookup, tile_len, first_column] = *tile;
+  if (int status = require_occurrences(occurrences, lookup, op)) return status;
+  Workspace cut(workspace);
+  const TileGradient gradient = tile_gradient(cut, *tile, *occurrences, *size);
+  const int64_t columns = tile_len * lookup.dim;
+  if (int status = first_of(require_array(d_y, size->rows * size->outputs, op, "d_y"),
+                            require_array(weight, size->inputs * size->outputs, op, "weight"),
+                            require_array(d_embeddings, lookup.unique, op, "d_embeddings"),
+                            require_workspace(workspace, workspace_bytes, cut.bytes(), op)))
+    return status;
+  if (int status = input_gradient(op, d_y, weight + first_column, size->inputs, gradient.d_x, size->rows, columns,
+                                  size->outputs, gradient.rest, stream))
+    return status;
+  return combine_tile_backward(op, lookup, *occurrences, tile_len, gradient.d_x, 0, columns, d_embeddings,
+                               gradient.rest, gradient.rest_bytes, stream);
+}
