@@ -190,14 +190,11 @@ impl<T: Element> Buffer<T> {
         self.read_back(stream)?.wait()
     }
 
-    /// Sets the length to `len`. On the host, elements that were there stay; elsewhere, what they
-    /// hold is unspecified if there was no room.
+    /// Sets the length to `len`, on the stream's device. A buffer that gets shorter there keeps its
+    /// first elements; what others hold is unspecified.
     pub fn resize(&mut self, len: usize, stream: &Stream) -> Result<()> {
-        let here = self.device() == stream.device();
-        match Arc::get_mut(&mut self.memory) {
-            Some(Memory::Host(values)) if here => values.resize(len, T::zeroed()),
-            Some(memory) if here && memory.capacity() >= len => {}
-            _ => self.memory = Arc::new(Memory::allocate(len, stream)?),
+        if self.device() != stream.device() || self.memory.capacity() < len {
+            self.memory = Arc::new(Memory::allocate(len, stream)?);
         }
         self.len = len;
         Ok(())
@@ -244,7 +241,7 @@ impl<T: Element> Buffer<T> {
             self.memory = Arc::new(Memory::Host(self.host().to_vec()));
         }
         match Arc::get_mut(&mut self.memory) {
-            Some(Memory::Host(values)) => values,
+            Some(Memory::Host(values)) => &mut values[..self.len],
             _ => unreachable!("made so above"),
         }
     }

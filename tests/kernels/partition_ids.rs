@@ -88,15 +88,12 @@ fn check(columns: &[Column], tables: usize, gap: usize, order: &[usize]) {
     let (got, firsts) = run(columns, tables, gap, order);
     let used = |column: &Column| column.used.unwrap_or(column.ids.len());
     let total = got.ids.len();
-    let inputs: Vec<_> =
-        columns.iter().map(|column| (column.table as usize, &column.ids[..used(column)])).collect();
-    let (ids, ranges, inverse) = cpu::partition_ids::forward(&inputs);
+    let inputs: Vec<_> = (columns.iter())
+        .map(|column| (column.table as usize, &column.ids[..used(column)], used(column)))
+        .collect();
+    let (ids, table_offsets, inverse) = cpu::partition_ids::forward(&inputs, tables);
     let what = format!("{} columns, {tables} tables, total {total}, gap {gap}", columns.len());
 
-    let mut counts = vec![0; tables];
-    ranges.iter().for_each(|range| counts[range.table] = range.count as u32);
-    let mut table_offsets = vec![0];
-    counts.iter().for_each(|count| table_offsets.push(table_offsets[table_offsets.len() - 1] + count));
     assert_eq!(got.table_offsets, table_offsets, "{what}");
     assert!(got.ids[..ids.len()] == ids, "ids of {what}");
 

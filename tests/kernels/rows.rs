@@ -3,7 +3,6 @@ use recis::ffi::{RECIS_NO_ROW, recis_distribution, recis_initializer, recis_rows
 use recis::ops::cpu::initialize::{RowRng, normal_cdf};
 use recis::ops::cpu::rows::{Layout, gather, scatter};
 use recis::ops::initialize::Initializer;
-use recis::ops::rows::BLOCK_ROWS;
 
 use crate::common::*;
 
@@ -36,7 +35,7 @@ pub fn within(rows: &[u32], bound: usize) -> Vec<u32> {
 
 fn copies(len: usize, bound: usize, dim: usize, slots: usize, count: Option<u32>) {
     let what = format!("{len} rows of {bound}, dim {dim}, {slots} slots, count {count:?}");
-    let (layout, block) = (Layout { dim, slots }, BLOCK_ROWS * dim * slots);
+    let layout = Layout { dim, slots };
     let mut values = tame_floats(1, bound * dim * slots);
     let rows = different_rows(len, bound);
     let there = count.map_or(rows.len(), |count| rows.len().min(count as usize));
@@ -48,16 +47,14 @@ fn copies(len: usize, bound: usize, dim: usize, slots: usize, count: Option<u32>
     let rows = within(&rows[..there], bound);
     for slot in 0..slots {
         let mut expected = vec![7.0; device_rows.to_vec().len() * dim];
-        let blocks: Vec<&[f32]> = values.chunks(block).collect();
-        gather(&blocks, layout, slot, &rows, &mut expected[..there * dim]);
+        gather(&values, layout, slot, &rows, &mut expected[..there * dim]);
         let out = Guarded::new(&vec![7.0f32; expected.len()]);
         let r = device_rows.ptr();
         ok(unsafe { recis_rows_gather(&storage, slot as i64, r, capacity, count, out.ptr(), STREAM) });
         assert_same(&out.to_vec(), &expected, &what);
 
         let new = tame_floats(2 + slot as u64, expected.len());
-        let mut blocks: Vec<&mut [f32]> = values.chunks_mut(block).collect();
-        scatter(&mut blocks, layout, slot, &rows, &new[..there * dim]);
+        scatter(&mut values, layout, slot, &rows, &new[..there * dim]);
         let new = Guarded::new(&new);
         ok(unsafe { recis_rows_scatter(&storage, slot as i64, r, capacity, count, new.ptr(), STREAM) });
         assert_same(&memory.to_vec(), &values, &what);

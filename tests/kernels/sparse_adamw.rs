@@ -2,7 +2,6 @@ use recis::ffi::recis_rows;
 use recis::ffi::simt::recis_sparse_adamw_step;
 use recis::ops::cpu;
 use recis::ops::cpu::rows::{Layout, for_each_row};
-use recis::ops::rows::BLOCK_ROWS;
 use recis::ops::sparse_adamw::{Coefficients, Decay};
 
 use crate::common::*;
@@ -43,8 +42,7 @@ fn steps(len: usize, bound: usize, dim: usize, count: Option<u32>) {
         let coefficients =
             Coefficients::advance([power1, power2], 0.01, betas, 1e-8, Decay::WithoutLr(0.001));
         let gradients = tame_floats(2 + step, rows.len() * dim);
-        let mut blocks: Vec<&mut [f32]> = values.chunks_mut(BLOCK_ROWS * dim * 3).collect();
-        for_each_row(&mut blocks, Layout { dim, slots: 3 }, &inside, |row, i| {
+        for_each_row(&mut values, Layout { dim, slots: 3 }, &inside, |row, i| {
             cpu::sparse_adamw::update(row, &gradients[i * dim..][..dim], &coefficients);
         });
         let gradients = Guarded::new(&gradients);

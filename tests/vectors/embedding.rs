@@ -31,14 +31,14 @@ pub fn segment_reduce(case: &Value, tolerance: &Tolerance) -> Outcome {
         other => return Err(format!("mode, mean_denominator: no {other:?}").into()),
     };
     let dim = width(&case.emb)?;
-    let occurrences = Where::new(&case.reverse_index, case.emb.len());
-    let (embeddings, inverse) = (on(case.emb.concat()), on(case.reverse_index));
+    let (embeddings, ids) = (on(case.emb.concat()), case.reverse_index.len());
+    let occurrences = Where::new(case.reverse_index, case.emb.len());
     let (offsets, weights) = (on(case.offsets), case.weight.map(on));
     let lookup = Lookup {
         embeddings: &embeddings,
-        inverse: &inverse,
+        inverse: &occurrences.inverse,
         first_id: 0,
-        ids: inverse.len(),
+        ids,
         offsets: &offsets,
         dim,
         occurrences: Some(occurrences.of_all()),
@@ -75,8 +75,8 @@ pub fn ragged_tile(case: &Value, tolerance: &Tolerance) -> Outcome {
     let dim = width(&case.emb)?;
     let sizes = case.batch.iter().zip(&case.tile_len).map(|(rows, tile_len)| rows * tile_len * dim);
     same("the size of grad_out", sizes.sum(), case.grad_out.len() * dim)?;
-    let occurrences = Where::new(&case.reverse_index, case.emb.len());
-    let (embeddings, inverse) = (on(case.emb.concat()), on(case.reverse_index));
+    let occurrences = Where::new(case.reverse_index, case.emb.len());
+    let embeddings = on(case.emb.concat());
     let stream = stream();
 
     let (mut out, mut grad_out) = (Vec::new(), case.grad_out.concat());
@@ -88,7 +88,7 @@ pub fn ragged_tile(case: &Value, tolerance: &Tolerance) -> Outcome {
         let first_id = usize::try_from(ends[0])?;
         let lookup = Lookup {
             embeddings: &embeddings,
-            inverse: &inverse,
+            inverse: &occurrences.inverse,
             first_id,
             ids: usize::try_from(ends[rows] - ends[0])?,
             offsets: &offsets,
@@ -109,24 +109,29 @@ pub fn ragged_tile(case: &Value, tolerance: &Tolerance) -> Outcome {
 
 /// Where each embedding is used, as `partition_ids` would find it.
 struct Where {
+    /// For each id its embedding; longer if there are more embeddings than ids.
+    inverse: Buffer<u32>,
     positions: Buffer<u32>,
     starts: Buffer<u32>,
     table_offsets: Buffer<u32>,
 }
 
 impl Where {
-    fn new(inverse: &[u32], unique: usize) -> Self {
-        let mut positions: Vec<u32> = (0..inverse.len() as u32).collect();
+    fn new(mut inverse: Vec<u32>, unique: usize) -> Self {
+        let (count, total) = (inverse.len() as u32, inverse.len().max(unique));
+        let mut positions: Vec<u32> = (0..count).collect();
         positions.sort_by_key(|&position| inverse[position as usize]);
         let below = |place: usize| inverse.iter().filter(|&&other| (other as usize) < place).count() as u32;
         let mut starts: Vec<u32> = (0..=unique).map(below).collect();
-        // As long as it is when no id comes twice.
-        starts.resize(starts.len().max(inverse.len() + 1), inverse.len() as u32);
-        Self { positions: on(positions), starts: on(starts), table_offsets: on(vec![0, unique as u32]) }
+        starts.resize(total + 1, count);
+        inverse.resize(total, 0);
+        positions.resize(total, 0);
+        let table_offsets = on(vec![0, unique as u32]);
+        Self { inverse: on(inverse), positions: on(positions), starts: on(starts), table_offsets }
     }
 
     fn of_all(&self) -> Occurrences<'_> {
-        let Self { positions, starts, table_offsets } = self;
+        let Self { positions, starts, table_offsets, .. } = self;
         Occurrences { positions, starts, table_offsets, table: 0 }
     }
 }

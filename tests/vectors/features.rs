@@ -162,14 +162,17 @@ pub fn cutoff3d(case: &Value, _: &Tolerance) -> Outcome {
     let column = truncate::Lists {
         values: &values,
         offsets: &ends,
-        row_offsets: &case.outer_offsets.into(),
+        row_offsets: &on(case.outer_offsets),
         weights: None,
         keep: case.keep_len,
         side: truncate_side(&case.truncate_side)?,
     };
-    let cut = truncate::lists(&[column], &Stream::default())?.remove(0);
-    same_all("out_inner_offsets", &case.out_inner_offsets, cut.offsets.host())?;
-    same_all("out_values", &case.out_values, cut.values.host())?;
+    let cut = truncate::lists(&[column], &stream())?.remove(0);
+    let inner = cut.offsets.elements();
+    same_all("out_inner_offsets", &case.out_inner_offsets, &inner)?;
+    // There may be room behind what is left.
+    let end = usize::try_from(inner[inner.len() - 1])?;
+    same_all("out_values", &case.out_values, &cut.values.elements()[..end])?;
     let outer: Vec<_> = (0..=rows).map(|row| (row * case.keep_len) as i32).collect();
     same_all("out_outer_offsets", &case.out_outer_offsets, &outer)
 }
@@ -225,15 +228,15 @@ struct MultiHash {
 
 pub fn multi_hash(case: &Value, _: &Tolerance) -> Outcome {
     let case: MultiHash = parse(case)?;
-    let values = case.values.into();
+    let values = on(case.values);
     same("the length of out", case.num_buckets.len(), case.out.len())?;
     same("the length of primes", case.num_buckets.len(), case.primes.len())?;
     for (i, (&buckets, expected)) in case.num_buckets.iter().zip(&case.out).enumerate() {
         let hash = hashes::Hash::new(i, buckets)?;
         same(&format!("primes[{i}]"), case.primes[i], hash.prime)?;
-        let mut out = Buffer::from(vec![0; expected.len()]);
-        hashes::forward(&mut [hashes::Column { values: &values, hash, out: &mut out }], &Stream::default())?;
-        same_all(&format!("out[{i}]"), expected, out.host())?;
+        let mut out = on(vec![0; expected.len()]);
+        hashes::forward(&mut [hashes::Column { values: &values, hash, out: &mut out }], &stream())?;
+        same_all(&format!("out[{i}]"), expected, &out.elements())?;
     }
     Ok(())
 }
