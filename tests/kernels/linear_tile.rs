@@ -244,8 +244,7 @@ impl Layer {
         let what = |pass| format!("{pass} {rows} x {inputs} -> {outputs}");
         let (weight, bias) = (tame_floats(2, inputs * outputs), tame_floats(3, outputs));
         let d_y = tame_floats(4, rows * outputs);
-        let (on_weight, on_bias, on_d_y) =
-            (Guarded::new(&weight), Guarded::new(&bias), Guarded::new(&d_y));
+        let (on_weight, on_bias, on_d_y) = (Guarded::new(&weight), Guarded::new(&bias), Guarded::new(&d_y));
 
         let forward = || {
             let y = Guarded::new(&vec![f32::NAN; rows * outputs]);
@@ -283,13 +282,7 @@ impl Layer {
         self.tiles.iter().for_each(|tile| self.run_tile(tile, &d_y, &weight, &workspace));
     }
 
-    fn run_dense(
-        &self,
-        dense: &recis_dense_columns,
-        d_y: &[f32],
-        weight: &[f32],
-        workspace: &Guarded<u8>,
-    ) {
+    fn run_dense(&self, dense: &recis_dense_columns, d_y: &[f32], weight: &[f32], workspace: &Guarded<u8>) {
         let (rows, inputs, outputs) =
             (self.size.rows as usize, self.size.inputs as usize, self.size.outputs as usize);
         let (width, first) = (dense.width as usize, dense.first_column as usize);
@@ -370,8 +363,14 @@ fn odd_dims_and_places() {
 
 #[test]
 fn whole_quads() {
-    let of =
-        [(0, Dense(64)), (64, Tile(9, 8)), (136, Tile(5, 16)), (216, Dense(4)), (224, Tile(11, 4)), (268, Tile(1, 64))];
+    let of = [
+        (0, Dense(64)),
+        (64, Tile(9, 8)),
+        (136, Tile(5, 16)),
+        (216, Dense(4)),
+        (224, Tile(11, 4)),
+        (268, Tile(1, 64)),
+    ];
     for (rows, outputs) in [(4, 4), (32, 32), (70, 36)] {
         Layer::new(rows, 336, outputs, &of).run();
     }
