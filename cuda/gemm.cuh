@@ -8,6 +8,7 @@
 #include "common.cuh"
 
 #include <algorithm>
+#include <type_traits>
 
 namespace recis {
 
@@ -21,7 +22,8 @@ struct Shape {
   static constexpr int kBlocks = blocks;
   static constexpr int kQuads = thread_rows * thread_columns / 4;  // of a thread's results
 };
-using LargeShape = Shape<128, 128, 8, 8, 8, 2>;
+// Many results a thread: then shared memory keeps up with the arithmetic, and registers suffice.
+using LargeShape = Shape<128, 128, 8, 16, 8, 2>;
 using SmallShape = Shape<32, 32, 16, 4, 4, 8>;
 
 // k is dealt to blocks in chunks of this many: whole steps of every shape.
@@ -219,7 +221,7 @@ Plan plan_for(const Problem& problem) {
   const int64_t room = kMultiprocessors * S::kBlocks / std::max<int64_t>(tiles, 1);
   const int64_t splits = std::max<int64_t>(1, std::min(room, problem.chunks() / kSplitChunks));
   const int64_t sums = splits == 1 ? 0 : splits * tiles * S::kRows * S::kColumns;
-  return {S::kThreads == LargeShape::kThreads, tiles, splits, size_t(sums) * sizeof(float)};
+  return {std::is_same_v<S, LargeShape>, tiles, splits, size_t(sums) * sizeof(float)};
 }
 
 // Large tiles if enough of the device gets one and they are not mostly empty.
