@@ -5,5 +5,7 @@ mod devices;
 mod hostile;
 mod model;
 mod plan;
+#[path = "../common/root.rs"]
+mod root;
 mod trace;
 mod training;

@@ -7,10 +7,11 @@ use recis::nn::{ArrayData, ModelSnapshot};
 use serde_json::Value;
 
 use crate::devices::devices;
+use crate::root::root;
 use crate::model::{dense, ids, plan_on, strings, train};
 
 fn trace() -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/trace.json");
+    let path = root().join("tests/data/trace.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 

@@ -11,5 +11,7 @@ mod lies;
 mod memory;
 mod order;
 mod reading;
+#[path = "../common/root.rs"]
+mod root;
 mod usage;
 mod write;

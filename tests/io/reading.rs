@@ -7,6 +7,7 @@ use recis::{Batch, Result};
 use serde_json::Value;
 
 use crate::json_rows::json_rows;
+use crate::root::root;
 
 /// Columns that every file of `tests/data/orc` has, and which kind of tensor tests read them as.
 pub const LONGS: [&str; 4] = ["sparse1", "sparse2", "sparse3", "sparse4"];
@@ -15,7 +16,7 @@ pub const STRINGS: &str = "sparse5";
 pub const BYTES: Varlen = Varlen { hash_type: None, hash_bucket: 0, trans_int8: true };
 
 pub fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/orc").join(name)
+    root().join("tests/data/orc").join(name)
 }
 
 /// Options that decode in the simplest way: one file at a time, one thread, nothing in advance.

@@ -3,6 +3,7 @@
 use recis::ffi::{RECIS_ABI_VERSION, simt};
 
 use crate::common::launches;
+use crate::root::root;
 use crate::{
     adamw, auroc, bce, bucketize, combine, combine_tile, copy_column, encode_ids, feature_cross, fill,
     hash_table, linear, linear_tile, merge_gradients, modulo, multi_hash, partition_ids, relu, rows, scale,
@@ -23,7 +24,7 @@ fn launchers() -> Vec<String> {
 
 /// The operation that a launcher is named after, and its verb.
 fn name_of(launcher: &str) -> Option<String> {
-    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/cuda")).unwrap();
+    let folder = std::fs::read_dir(root().join("cuda")).unwrap();
     let files =
         folder.filter_map(|file| Some(file.unwrap().file_name().to_str()?.strip_suffix(".cu")?.to_string()));
     let ops = files.filter(|op| launcher.starts_with(&format!("{op}_")));

@@ -21,6 +21,8 @@ mod modulo;
 mod multi_hash;
 mod partition_ids;
 mod relu;
+#[path = "../common/root.rs"]
+mod root;
 mod rows;
 mod scale;
 mod sigmoid;

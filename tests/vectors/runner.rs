@@ -11,6 +11,8 @@ mod io;
 mod metrics;
 mod optim;
 mod ragged;
+#[path = "../common/root.rs"]
+mod root;
 #[allow(dead_code, reason = "not all of the writer is needed here")]
 #[path = "../io/write.rs"]
 mod write;
@@ -122,7 +124,7 @@ const LATER: &[&str] = &[
 
 /// The vectors that come with the crate.
 pub fn default_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/vectors")
+    root::root().join("tests/data/vectors")
 }
 
 /// Runs every `*.json` of a folder on the stream's device.
