@@ -42,7 +42,8 @@ extern "C" int recis_bce_forward(const float* prediction, const float* label, in
                                  float* d_prediction, uint64_t* unfit, recis_stream_t stream) {
   using namespace recis;
   const char* op = "bce.forward";
-  if (int status = first_of(require(count >= 1, op, "count", "is below 1"), require_reportable(count, op, "count"),
+  if (int status = first_of(require(count >= 1, op, "count", "is below 1"),
+                            require_reportable(count, op, "count"),
                             require_array(prediction, count, op, "prediction"),
                             require_array(label, count, op, "label"), require_array(loss, 1, op, "loss"),
                             require_array(d_prediction, 0, op, "d_prediction"),

@@ -47,7 +47,8 @@ int require_sizes(const Inputs& inputs, const recis_linear_size* size, const cha
     return status;
   int status = RECIS_OK;
   for (int64_t i = 0; i < dense_count; ++i)
-    status = first_of(status, require_range(dense[i].first_column, dense[i].width, *size, op, "first_column", "width"));
+    status = first_of(status, require_range(dense[i].first_column, dense[i].width, *size, op, "first_column",
+                                            "width"));
   for (int64_t i = 0; i < tile_count; ++i) status = first_of(status, require_tile_sizes(tiles[i], *size, op));
   return status;
 }
@@ -114,8 +115,8 @@ TileForward forward_problem(const Inputs& inputs, const float* weight, const flo
 
 TileWeight weight_problem(const Inputs& inputs, const float* d_y, float* d_weight, const recis_linear_size& size,
                           bool accumulate) {
-  return {make_runs(inputs, size), matrix(d_y, size.outputs, size.outputs, size.outputs), int(size.rows), d_weight,
-          size.inputs, accumulate};
+  const Matrix gradient = matrix(d_y, size.outputs, size.outputs, size.outputs);
+  return {make_runs(inputs, size), gradient, int(size.rows), d_weight, size.inputs, accumulate};
 }
 
 // The workspace of backward_tile: the gradient of a tile's columns, and what it is made and reduced with.

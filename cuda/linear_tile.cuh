@@ -42,7 +42,8 @@ constexpr uint32_t kNowhere = 0xffffffffu;
 // Four elements of an embedding from `element` on; zeros if its place is out of bounds.
 __device__ __forceinline__ Pack<float> embedding_quad(const Run& run, uint32_t place, int element) {
   Pack<float> values{};
-  if (place < run.unique) values = *reinterpret_cast<const Pack<float>*>(run.x + int64_t(place) * run.dim + element);
+  const float* const at = run.x + int64_t(place) * run.dim + element;
+  if (place < run.unique) values = *reinterpret_cast<const Pack<float>*>(at);
   return values;
 }
 

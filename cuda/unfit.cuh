@@ -5,7 +5,9 @@
 
 namespace recis {
 
-__device__ __forceinline__ bool is_finite(float value) { return (__float_as_int(value) & 0x7f800000) != 0x7f800000; }
+__device__ __forceinline__ bool is_finite(float value) {
+  return (__float_as_int(value) & 0x7f800000) != 0x7f800000;
+}
 
 // Keeps the least row, and of its values the least bits.
 __device__ __forceinline__ void report_unfit(uint64_t* unfit, int64_t row, float value) {
