@@ -1,7 +1,7 @@
 use std::ptr::{null, null_mut};
 
 use recis::ffi::simt::recis_auroc_update;
-use recis::ops::auroc::{Counts, thresholds};
+use recis::ops::auroc::thresholds;
 use recis::ops::cpu;
 
 use crate::common::*;
@@ -27,15 +27,13 @@ fn run(count: usize, threshold_count: usize) {
     let thresholds = thresholds(threshold_count);
     let (prediction, label) = rows(count, &thresholds);
     let old: Vec<i64> = (0..4 * threshold_count as i64).map(|i| i << 33).collect();
-    let [tp, fp, tn, fn_] = [0, 1, 2, 3].map(|i| old[i * threshold_count..][..threshold_count].to_vec());
-    let mut expected = Counts { tp, fp, tn, fn_ };
-    cpu::auroc::update(&prediction, &label, &mut expected);
+    let mut expected = old.clone();
+    cpu::auroc::update(&prediction, &label, &thresholds, &mut expected);
     let (prediction, label) = (Guarded::new(&prediction), Guarded::new(&label));
     let (thresholds, counts) = (Guarded::new(&thresholds), Guarded::new(&old));
     let (p, y, t) = (prediction.ptr(), label.ptr(), thresholds.ptr());
     let (count, threshold_count) = (count as i64, threshold_count as i64);
     ok(unsafe { recis_auroc_update(p, y, count, t, threshold_count, counts.ptr(), STREAM) });
-    let expected = [expected.tp, expected.fp, expected.tn, expected.fn_].concat();
     assert!(counts.to_vec() == expected, "{count} predictions, {threshold_count} thresholds");
 }
 
