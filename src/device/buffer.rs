@@ -24,6 +24,7 @@ pub struct Buffer<T> {
 
 enum Memory<T> {
     Host(Vec<T>),
+    #[cfg_attr(not(feature = "trainer"), expect(dead_code))]
     Pinned(PinnedVec<T>),
     #[cfg(feature = "simt")]
     Simt(simt::Memory),
@@ -104,6 +105,7 @@ impl<T: Element> Buffer<T> {
 
     /// An empty pinned array on the host with room for `capacity` elements, for what is to be copied
     /// to the stream's device; a plain one for a stream on the host.
+    #[cfg(feature = "trainer")]
     pub(crate) fn staging(capacity: usize, stream: &Stream) -> Result<Staging<T>> {
         match stream.cuda() {
             Some(_) => Ok(Staging::Pinned(PinnedVec::with_capacity(capacity, stream)?)),
@@ -302,11 +304,13 @@ fn copy_within_device<T>(from: *const T, to: *mut T, len: usize, stream: &Stream
 }
 
 /// An array that is being filled on the host.
+#[cfg(feature = "trainer")]
 pub(crate) enum Staging<T> {
     Host(Vec<T>),
     Pinned(PinnedVec<T>),
 }
 
+#[cfg(feature = "trainer")]
 impl<T: Element> Staging<T> {
     pub fn extend_from_slice(&mut self, values: &[T]) {
         match self {

@@ -7,8 +7,8 @@ use recis::nn::{ArrayData, ModelSnapshot};
 use serde_json::Value;
 
 use crate::devices::devices;
-use crate::root::root;
 use crate::model::{dense, ids, plan_on, strings, train};
+use crate::root::root;
 
 fn trace() -> Value {
     let path = root().join("tests/data/trace.json");

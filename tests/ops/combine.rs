@@ -1,53 +1,62 @@
-use rand::Rng;
-use recis::device::{Buffer, Stream};
-use recis::ops::combine::{Denominator, Lookup, Place, backward, forward};
+use std::collections::BTreeMap;
 
-use crate::common::{buffer, floats, rng};
+use recis::device::{Buffer, Stream};
+use recis::ops::combine::{Denominator, Lookup, Occurrences, Place, backward, forward};
+
+use crate::common::{
+    Feature, LookedUp, each, each_with_kernels, embedding, floats, hostile_offsets, many_or_few, on, read,
+    rng,
+};
 
 const PLACE: Place = Place { first_column: 2, stride: 7 };
+const DIM: usize = 4;
 
 /// Combines random segments by f64 sums, and their gradients, and compares.
-fn check(segments: usize, max_len: usize, weighted: bool, denominator: Denominator) {
-    let (stream, dim, unique) = (Stream::default(), 4, 13);
+fn check(segments: usize, max_len: usize, weighted: bool, denominator: Denominator, stream: &Stream) {
     let mut rng = rng((segments + max_len) as u64);
-    let mut offsets = vec![0i32];
-    (0..segments)
-        .for_each(|_| offsets.push(offsets[offsets.len() - 1] + rng.random_range(0..=max_len) as i32));
-    let ids = offsets[segments] as usize;
-    let embeddings = buffer(&mut rng, unique * dim);
-    // Three ids of another feature come first.
-    let inverse: Buffer<u32> =
-        (0..ids + 3).map(|_| rng.random_range(0..unique as u32)).collect::<Vec<_>>().into();
-    let weights: Vec<f32> =
-        floats(&mut rng, ids).into_iter().map(|w| if weighted { w + 1.0 } else { 1.0 }).collect();
-    let d_out = buffer(&mut rng, segments * PLACE.stride);
-    let offsets = Buffer::from(offsets);
-    let lookup = Lookup { embeddings: &embeddings, inverse: &inverse, first_id: 3, offsets: &offsets, dim };
-    let buffer = Buffer::from(weights.clone());
+    // Another feature of another table comes first; ids are the same.
+    let features =
+        vec![Feature::random(&mut rng, 1, 2, 3, 13), Feature::random(&mut rng, 0, segments, max_len, 13)];
+    let looked_up = LookedUp::new(features, 2, DIM, stream);
+    let (feature, lookup) = (&looked_up.features[1], looked_up.lookup(1));
+    let weights: Vec<f32> = floats(&mut rng, feature.ids.len())
+        .into_iter()
+        .map(|w| if weighted { w + 1.0 } else { 1.0 })
+        .collect();
+    let d_out = floats(&mut rng, segments * PLACE.stride);
+    let buffer = on(weights.clone(), stream);
     let given = weighted.then_some(&buffer);
 
-    let mut out = Buffer::from(vec![7.0; segments * PLACE.stride]);
-    forward(&lookup, given, denominator, &mut out, PLACE, &stream).unwrap();
-    let mut d_embeddings = Buffer::from(vec![1.0; unique * dim]);
-    backward(&lookup, given, denominator, &d_out, PLACE, &mut d_embeddings, &stream).unwrap();
+    let mut out = on(vec![7.0; segments * PLACE.stride], stream);
+    forward(&lookup, given, denominator, &mut out, PLACE, stream).unwrap();
+    let gradient = || {
+        let mut d_embeddings = on(vec![1.0; looked_up.embeddings.len()], stream);
+        let d_out = on(d_out.clone(), stream);
+        backward(&lookup, given, denominator, &d_out, PLACE, &mut d_embeddings, stream).unwrap();
+        looked_up.by_key(&d_embeddings, 1.0, stream)
+    };
+    let d_embeddings = gradient();
+    assert_eq!(d_embeddings, gradient(), "a second run gives other bits");
 
-    let mut expected_d = vec![1.0f64; unique * dim];
+    let out = read(&out, stream);
+    let mut expected_d: BTreeMap<_, _> = looked_up.keys.iter().map(|&key| (key, [1.0f64; DIM])).collect();
     for s in 0..segments {
-        let range = offsets.host()[s] as usize..offsets.host()[s + 1] as usize;
+        let range = feature.range(s);
         let divisor = match denominator {
             Denominator::One => 1.0,
             Denominator::Weights => range.clone().map(|i| f64::from(weights[i])).sum(),
             Denominator::Count => range.len() as f64,
         };
-        let row = &out.host()[s * PLACE.stride..][..PLACE.stride];
+        let row = &out[s * PLACE.stride..][..PLACE.stride];
         assert_eq!([row[0], row[1], row[6]], [7.0; 3], "columns of others");
-        for k in 0..dim {
+        for k in 0..DIM {
             let mut sum = 0.0;
             for i in range.clone() {
-                let place = inverse.host()[i + 3] as usize * dim + k;
+                let key = (0, feature.ids[i]);
                 let coefficient = f64::from(weights[i]) / divisor;
-                sum += coefficient * f64::from(embeddings.host()[place]);
-                expected_d[place] += coefficient * f64::from(d_out.host()[s * PLACE.stride + 2 + k]);
+                sum += coefficient * f64::from(embedding(key, k));
+                let d = coefficient * f64::from(d_out[s * PLACE.stride + 2 + k]);
+                expected_d.get_mut(&key).unwrap()[k] += d;
             }
             assert!(
                 (f64::from(row[2 + k]) - sum).abs() < 2e-6 * (1.0 + range.len() as f64).sqrt(),
@@ -56,43 +65,115 @@ fn check(segments: usize, max_len: usize, weighted: bool, denominator: Denominat
             );
         }
     }
-    for (got, expected) in d_embeddings.host().iter().zip(&expected_d) {
-        assert!(
-            (f64::from(*got) - expected).abs() < 1e-5 * (1.0 + expected.abs()),
-            "{got}, expected {expected}"
-        );
-    }
-}
-
-#[test]
-fn sums_and_means_of_all_shapes() {
-    for denominator in [Denominator::One, Denominator::Weights, Denominator::Count] {
-        for weighted in [false, true] {
-            // None, one, all empty, short, more ids than are summed in one part.
-            for (segments, max_len) in [(0, 1), (1, 1), (5, 0), (33, 9), (300, 40)] {
-                check(segments, max_len, weighted, denominator);
-            }
+    for (key, expected) in expected_d {
+        for (got, expected) in d_embeddings[&key].iter().zip(expected) {
+            assert!(
+                (f64::from(*got) - expected).abs() < 1e-5 * (1.0 + expected.abs()),
+                "{key:?}: {got}, expected {expected}"
+            );
         }
     }
 }
 
 #[test]
+fn sums_and_means_of_all_shapes() {
+    each(|stream| {
+        for denominator in [Denominator::One, Denominator::Weights, Denominator::Count] {
+            for weighted in [false, true] {
+                // None, one, all empty, short, more ids than are summed in one part.
+                let most = many_or_few(300, 100, stream);
+                for (segments, max_len) in [(0, 1), (1, 1), (5, 0), (33, 9), (most, 40)] {
+                    check(segments, max_len, weighted, denominator, stream);
+                }
+            }
+        }
+    });
+}
+
+/// Two embeddings of two values, and one segment of two ids.
+struct Small {
+    embeddings: Buffer<f32>,
+    inverse: Buffer<u32>,
+    offsets: Buffer<i32>,
+}
+
+impl Small {
+    fn new(stream: &Stream) -> Self {
+        Self { embeddings: on([0.0; 4], stream), inverse: on([0, 1], stream), offsets: on([0, 2], stream) }
+    }
+
+    fn lookup(&self) -> Lookup<'_> {
+        let Self { embeddings, inverse, offsets } = self;
+        Lookup { embeddings, inverse, first_id: 0, offsets, ids: 2, dim: 2, occurrences: None }
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
-    let stream = Stream::default();
-    let (embeddings, inverse, offsets) = (vec![0.0; 4].into(), vec![0, 1].into(), vec![0, 2].into());
-    let lookup =
-        Lookup { embeddings: &embeddings, inverse: &inverse, first_id: 0, offsets: &offsets, dim: 2 };
-    let run = |lookup: &Lookup<'_>, weights: Option<&Buffer<f32>>, place| {
-        forward(lookup, weights, Denominator::One, &mut vec![0.0; 2].into(), place, &stream)
-            .unwrap_err()
-            .to_string()
-    };
-    let place = Place { first_column: 0, stride: 2 };
-    assert_eq!(run(&lookup, Some(&vec![1.0].into()), place), "combine: 1 weights for 2 ids");
-    assert!(
-        run(&lookup, None, Place { first_column: 1, stride: 2 })
-            .contains("1 rows of 2 values do not fit 2 values")
-    );
-    let wide = Lookup { dim: 4, ..lookup };
-    assert_eq!(run(&wide, None, place), "combine: an id points outside the 1 embeddings");
+    each(|stream| {
+        let small = Small::new(stream);
+        let run = |lookup: Lookup<'_>, weights: Option<&Buffer<f32>>, place| {
+            forward(&lookup, weights, Denominator::One, &mut on([0.0; 2], stream), place, stream)
+                .unwrap_err()
+                .to_string()
+        };
+        let place = Place { first_column: 0, stride: 2 };
+        let (lookup, weights) = (small.lookup(), on([1.0], stream));
+        assert_eq!(run(lookup, Some(&weights), place), "combine: 1 weights for 2 ids");
+        assert!(
+            run(lookup, None, Place { first_column: 1, stride: 2 })
+                .contains("1 rows of 2 values do not fit 2 values")
+        );
+        assert_eq!(run(Lookup { dim: 3, ..lookup }, None, place), "combine: 4 embedding values for dim 3");
+        assert_eq!(run(Lookup { first_id: 1, ..lookup }, None, place), "combine: ids 1.. (2 of them) of 2");
+    });
+    let stream = &Stream::default();
+    let small = Small::new(stream);
+    let wide = Lookup { dim: 4, ..small.lookup() };
+    let place = Place { first_column: 0, stride: 4 };
+    let error = forward(&wide, None, Denominator::One, &mut on([0.0; 4], stream), place, stream).unwrap_err();
+    assert_eq!(error.to_string(), "combine: an id points outside the 1 embeddings");
+}
+
+#[test]
+fn gradients_on_a_device_need_occurrences() {
+    each_with_kernels(|stream| {
+        let small = Small::new(stream);
+        let (d_out, mut d) = (on([0.0; 2], stream), on([0.0; 4], stream));
+        let place = Place { first_column: 0, stride: 2 };
+        let error =
+            backward(&small.lookup(), None, Denominator::One, &d_out, place, &mut d, stream).unwrap_err();
+        assert_eq!(error.to_string(), "combine: the backward pass on a device needs the ids' occurrences");
+    });
+}
+
+#[test]
+fn indices_that_lead_nowhere_do_no_harm() {
+    each_with_kernels(|stream| {
+        let (rows, ids) = (9, 20);
+        let wild: Vec<u32> = (0..=ids as u32).map(|i| i.wrapping_mul(0x6000_0001).rotate_left(i)).collect();
+        let [positions, inverse] = [0, 1].map(|first| on(&wild[first..][..ids], stream));
+        let (starts, table_offsets) = (on(&wild[..], stream), on([7, u32::MAX, 3], stream));
+        let (embeddings, offsets) = (on([1.0; 5 * DIM], stream), on(hostile_offsets(rows), stream));
+        for table in 0..2 {
+            let occurrences =
+                Occurrences { positions: &positions, starts: &starts, table_offsets: &table_offsets, table };
+            let lookup = Lookup {
+                embeddings: &embeddings,
+                inverse: &inverse,
+                first_id: 3,
+                offsets: &offsets,
+                ids: ids - 3,
+                dim: DIM,
+                occurrences: Some(occurrences),
+            };
+            let (mut out, mut d) = (on(vec![0.0; rows * 7], stream), on([0.0; 5 * DIM], stream));
+            let weights = on(vec![1.0; ids], stream);
+            for denominator in [Denominator::One, Denominator::Weights, Denominator::Count] {
+                forward(&lookup, Some(&weights), denominator, &mut out, PLACE, stream).unwrap();
+                backward(&lookup, Some(&weights), denominator, &out, PLACE, &mut d, stream).unwrap();
+            }
+            stream.synchronize().unwrap();
+        }
+    });
 }

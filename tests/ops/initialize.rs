@@ -1,4 +1,8 @@
-use recis::ops::initialize::{Initializer, Source};
+use recis::ops::hash_table::{HashTable, NO_ROW, New};
+use recis::ops::initialize::{Initializer, Source, Sources};
+use recis::ops::rows::{self, Rows};
+
+use crate::common::{each, each_with_kernels, on, read};
 
 fn row(initializer: &Initializer, seed: u64, name: &str, id: i64, len: usize) -> Vec<f32> {
     let mut out = vec![f32::NAN; len];
@@ -67,4 +71,76 @@ fn distributions_that_do_not_exist_are_refused() {
             "{initializer}"
         );
     }
+}
+
+#[test]
+fn every_device_gives_rows_the_same_bits() {
+    each(|stream| {
+        let names = ["first".to_string(), "second".to_string()];
+        for (initializer, dim) in [
+            (Initializer::Constant(3.0), 4),
+            (Initializer::Uniform { a: -1.0, b: 3.0 }, 16),
+            (Initializer::Normal { mean: 2.0, std: 0.5 }, 7),
+            (Initializer::trunc_normal(0.0, 0.01), 8),
+            (Initializer::TruncNormal { mean: 0.0, std: 1.0, a: -1.0, b: 1.0 }, 1),
+        ] {
+            let ids: Vec<i64> = [0, -1, i64::MIN, i64::MAX].into_iter().chain(10..200).collect();
+            let (split, count) = (3, ids.len());
+            let there = on(ids.clone(), stream);
+            let offsets = on([0, split as u32, count as u32], stream);
+            let sources = Sources::new(&initializer, 42, &names, stream).unwrap();
+            let mut table = HashTable::create(2, stream).unwrap();
+            let mut rows = on(vec![0; count], stream);
+            let new = table.find_or_insert(&there, &offsets, &mut rows, stream).unwrap();
+            let mut storage = Rows::new(dim, 2, stream).unwrap();
+            storage.reserve(table.row_bound()).unwrap();
+            // The slots behind the first become zeros, whatever they held.
+            let ones = on(vec![1.0; count * dim], stream);
+            rows::scatter(&mut storage, 1, &rows, &ones, stream).unwrap();
+            rows::initialize(&mut storage, &sources, &there, &offsets, &rows, &new, stream).unwrap();
+
+            let mut values = on(vec![9.0; count * dim], stream);
+            rows::gather(&storage, 0, &rows, None, &mut values, stream).unwrap();
+            for (i, values) in read(&values, stream).chunks(dim).enumerate() {
+                let expected = row(&initializer, 42, &names[usize::from(i >= split)], ids[i], dim);
+                assert_eq!(values, expected, "{initializer}, id {}", ids[i]);
+            }
+            rows::gather(&storage, 1, &rows, None, &mut values, stream).unwrap();
+            assert!(read(&values, stream).iter().all(|&value| value == 0.0));
+        }
+    });
+}
+
+#[test]
+fn only_new_rows_get_initial_values() {
+    each(|stream| {
+        let (ids, offsets) = (on([5, 6, 7, 8], stream), on([0, 3], stream));
+        let names = ["table".to_string()];
+        let sources = Sources::new(&Initializer::Constant(2.0), 0, &names, stream).unwrap();
+        let mut storage = Rows::new(2, 1, stream).unwrap();
+        storage.reserve(10).unwrap();
+        let rows = on([4, 2, 9, NO_ROW], stream);
+        rows::scatter(&mut storage, 0, &rows, &on([1.0; 8], stream), stream).unwrap();
+        // There is room for more places than there are.
+        let new = New { places: on([2, 0, 1], stream), count: on([1], stream) };
+        rows::initialize(&mut storage, &sources, &ids, &offsets, &rows, &new, stream).unwrap();
+        let mut values = on([0.0; 8], stream);
+        rows::gather(&storage, 0, &rows, None, &mut values, stream).unwrap();
+        assert_eq!(read(&values, stream), [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 0.0, 0.0]);
+    });
+}
+
+#[test]
+fn places_and_rows_that_lead_nowhere_do_no_harm() {
+    each_with_kernels(|stream| {
+        let (ids, offsets) = (on([5, 6, 7, 8], stream), on([9, 3, u32::MAX], stream));
+        let names = ["a".to_string(), "b".to_string()];
+        let sources = Sources::new(&Initializer::Constant(2.0), 0, &names, stream).unwrap();
+        let mut storage = Rows::new(2, 1, stream).unwrap();
+        storage.reserve(10).unwrap();
+        let rows = on([NO_ROW - 1, 2, u32::MAX / 2, NO_ROW], stream);
+        let new = New { places: on([2, 100, u32::MAX], stream), count: on([77], stream) };
+        rows::initialize(&mut storage, &sources, &ids, &offsets, &rows, &new, stream).unwrap();
+        stream.synchronize().unwrap();
+    });
 }

@@ -1,7 +1,7 @@
 use recis::device::{Buffer, Stream};
 use recis::ops::linear::{Size, backward_input, backward_weight, forward};
 
-use crate::common::{buffer, rng};
+use crate::common::{each, floats, on, read, rng};
 
 /// `c(i, j) = Σ_k a(i, k) b(k, j)` in f64, and the largest error of the same sum in f32.
 fn product(
@@ -15,8 +15,8 @@ fn product(
     ((0..m * n).map(|e| exact(e / n, e % n)).collect(), (0..m * n).map(error).fold(1e-7, f64::max))
 }
 
-fn assert_close(values: &Buffer<f32>, (expected, error): &(Vec<f64>, f64), times: f64, what: &str) {
-    for (i, (&v, e)) in values.host().iter().zip(expected).enumerate() {
+fn assert_close(values: &[f32], (expected, error): &(Vec<f64>, f64), times: f64, what: &str) {
+    for (i, (&v, e)) in values.iter().zip(expected).enumerate() {
         assert!(
             (f64::from(v) - times * e).abs() <= 2.0 * times * error,
             "{what} {i}: {v}, expected {e} ± {error}"
@@ -26,57 +26,80 @@ fn assert_close(values: &Buffer<f32>, (expected, error): &(Vec<f64>, f64), times
 
 #[test]
 fn as_exact_as_a_plain_sum_at_awkward_sizes() {
-    let stream = Stream::default();
-    for (rows, inputs, outputs) in
-        [(1, 1, 1), (7, 3, 5), (129, 17, 1), (130, 513, 31), (300, 8, 128), (0, 4, 2)]
-    {
-        let size = Size { rows, inputs, outputs };
-        let mut rng = rng(rows as u64);
-        let (x, w) = (buffer(&mut rng, rows * inputs), buffer(&mut rng, outputs * inputs));
-        let (b, d_y) = (Buffer::from(vec![0.0; outputs]), buffer(&mut rng, rows * outputs));
-        let (xs, ws, ds) = (x.host(), w.host(), d_y.host());
+    each(|stream| {
+        for (rows, inputs, outputs) in
+            [(1, 1, 1), (7, 3, 5), (129, 17, 1), (130, 513, 31), (300, 8, 128), (0, 4, 2)]
+        {
+            let size = Size { rows, inputs, outputs };
+            let mut rng = rng(rows as u64);
+            let (xs, ws) = (floats(&mut rng, rows * inputs), floats(&mut rng, outputs * inputs));
+            let ds = floats(&mut rng, rows * outputs);
+            let (x, w, d_y) = (on(&xs[..], stream), on(&ws[..], stream), on(&ds[..], stream));
 
-        let mut y = Buffer::zeros(rows * outputs, &stream).unwrap();
-        forward(&x, &w, &b, &mut y, size, &stream).unwrap();
-        let expected = product((rows, outputs, inputs), |i, k| xs[i * inputs + k], |k, j| ws[j * inputs + k]);
-        assert_close(&y, &expected, 1.0, &format!("{size:?} y"));
+            let (b, mut y) = (on(vec![0.0; outputs], stream), Buffer::zeros(rows * outputs, stream).unwrap());
+            forward(&x, &w, &b, &mut y, size, stream).unwrap();
+            let expected =
+                product((rows, outputs, inputs), |i, k| xs[i * inputs + k], |k, j| ws[j * inputs + k]);
+            assert_close(&read(&y, stream), &expected, 1.0, &format!("{size:?} y"));
 
-        let mut d_x = Buffer::zeros(rows * inputs, &stream).unwrap();
-        backward_input(&d_y, &w, &mut d_x, size, &stream).unwrap();
-        let expected =
-            product((rows, inputs, outputs), |i, k| ds[i * outputs + k], |k, j| ws[k * inputs + j]);
-        assert_close(&d_x, &expected, 1.0, &format!("{size:?} dx"));
+            let mut d_x = Buffer::zeros(rows * inputs, stream).unwrap();
+            backward_input(&d_y, &w, &mut d_x, size, stream).unwrap();
+            let expected =
+                product((rows, inputs, outputs), |i, k| ds[i * outputs + k], |k, j| ws[k * inputs + j]);
+            assert_close(&read(&d_x, stream), &expected, 1.0, &format!("{size:?} dx"));
 
-        let mut d_w = Buffer::from(vec![7.0; outputs * inputs]);
-        let mut d_b = Buffer::from(vec![7.0; outputs]);
-        let expected =
-            product((outputs, inputs, rows), |i, k| ds[k * outputs + i], |k, j| xs[k * inputs + j]);
-        let expected_b = product((outputs, 1, rows), |i, k| ds[k * outputs + i], |_, _| 1.0);
-        for times in [1.0, 2.0] {
-            backward_weight(&x, &d_y, &mut d_w, &mut d_b, size, times > 1.0, &stream).unwrap();
-            assert_close(&d_w, &expected, times, &format!("{size:?} dw"));
-            assert_close(&d_b, &expected_b, times, &format!("{size:?} db"));
+            let mut d_w = on(vec![7.0; outputs * inputs], stream);
+            let mut d_b = on(vec![7.0; outputs], stream);
+            let expected =
+                product((outputs, inputs, rows), |i, k| ds[k * outputs + i], |k, j| xs[k * inputs + j]);
+            let expected_b = product((outputs, 1, rows), |i, k| ds[k * outputs + i], |_, _| 1.0);
+            for times in [1.0, 2.0] {
+                backward_weight(&x, &d_y, &mut d_w, &mut d_b, size, times > 1.0, stream).unwrap();
+                assert_close(&read(&d_w, stream), &expected, times, &format!("{size:?} dw"));
+                assert_close(&read(&d_b, stream), &expected_b, times, &format!("{size:?} db"));
+            }
         }
-    }
+    });
+}
+
+#[test]
+fn a_second_run_gives_the_same_bits() {
+    each(|stream| {
+        let size = Size { rows: 65, inputs: 33, outputs: 12 };
+        let run = || {
+            let mut rng = rng(3);
+            let mut random = |n| on(floats(&mut rng, n), stream);
+            let (x, w, b, d_y) = (random(65 * 33), random(12 * 33), random(12), random(65 * 12));
+            let [mut y, mut d_x] = [65 * 12, 65 * 33].map(|n| Buffer::zeros(n, stream).unwrap());
+            let [mut d_w, mut d_b] = [12 * 33, 12].map(|n| Buffer::zeros(n, stream).unwrap());
+            forward(&x, &w, &b, &mut y, size, stream).unwrap();
+            backward_input(&d_y, &w, &mut d_x, size, stream).unwrap();
+            backward_weight(&x, &d_y, &mut d_w, &mut d_b, size, false, stream).unwrap();
+            [y, d_x, d_w, d_b].map(|buffer| read(&buffer, stream))
+        };
+        assert_eq!(run(), run());
+    });
 }
 
 #[test]
 fn the_bias_is_added() {
-    let (stream, mut y) = (Stream::default(), Buffer::from(vec![0.0; 4]));
-    let size = Size { rows: 2, inputs: 1, outputs: 2 };
-    let w = vec![1.0, 10.0].into();
-    forward(&vec![2.0, 3.0].into(), &w, &vec![0.5, -0.5].into(), &mut y, size, &stream).unwrap();
-    assert_eq!(y.host(), [2.5, 19.5, 3.5, 29.5]);
+    each(|stream| {
+        let (x, w, b) = (on([2.0, 3.0], stream), on([1.0, 10.0], stream), on([0.5, -0.5], stream));
+        let mut y = on([0.0; 4], stream);
+        forward(&x, &w, &b, &mut y, Size { rows: 2, inputs: 1, outputs: 2 }, stream).unwrap();
+        assert_eq!(read(&y, stream), [2.5, 19.5, 3.5, 29.5]);
+    });
 }
 
 #[test]
 fn sizes_that_do_not_fit_are_refused() {
-    let stream = Stream::default();
-    let buffer = |n| Buffer::from(vec![0.0f32; n]);
-    let size = Size { rows: 2, inputs: 3, outputs: 4 };
-    let error = forward(&buffer(6), &buffer(11), &buffer(4), &mut buffer(8), size, &stream).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "linear: 2 rows of 3 -> 4 need (x, y, weight, bias) of (6, 8, 12, 4) elements, got (6, 8, 11, 4)"
-    );
+    each(|stream: &Stream| {
+        let buffer = |n| Buffer::<f32>::zeros(n, stream).unwrap();
+        let size = Size { rows: 2, inputs: 3, outputs: 4 };
+        let error = forward(&buffer(6), &buffer(11), &buffer(4), &mut buffer(8), size, stream).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "linear: 2 rows of 3 -> 4 need (x, y, weight, bias) of (6, 8, 12, 4) elements, got (6, 8, 11, 4)"
+        );
+    });
 }

@@ -1,226 +1,276 @@
-use rand::Rng;
+use std::collections::BTreeMap;
+
 use recis::device::{Buffer, Stream};
+use recis::ops::combine::Occurrences;
 use recis::ops::linear;
 use recis::ops::linear_tile::{
     Dense, Lookup, Size, Tile, backward_dense, backward_tile, backward_weight, forward,
 };
 
-use crate::common::{buffer, rng, ulps};
+use crate::common::{
+    Feature, LookedUp, each, each_with_kernels, embedding, floats, hostile_offsets, many_or_few, on, read,
+    rng, ulps,
+};
+
+const UNIQUE: i64 = 23;
 
 /// A layer over a dense part and two tiles that share a table, with its input written out.
-struct Case {
+struct Case<'a> {
     size: Size,
     dense_width: usize,
     dim: usize,
     tile_len: usize,
-    x: Buffer<f32>,
-    embeddings: Buffer<f32>,
-    inverse: Buffer<u32>,
-    offsets: [Buffer<i32>; 2],
-    weight: Buffer<f32>,
-    bias: Buffer<f32>,
-    d_y: Buffer<f32>,
+    x: Vec<f32>,
+    x_there: Buffer<f32>,
+    looked_up: LookedUp,
+    weight: Vec<f32>,
+    weight_there: Buffer<f32>,
+    bias: Vec<f32>,
+    d_y: Vec<f32>,
+    stream: &'a Stream,
 }
 
-impl Case {
-    fn new(rows: usize, dim: usize, tile_len: usize, max_len: usize) -> Self {
+impl<'a> Case<'a> {
+    fn new(rows: usize, dim: usize, tile_len: usize, max_len: usize, stream: &'a Stream) -> Self {
         let mut rng = rng((rows + dim * 1000 + max_len) as u64);
-        let (dense_width, outputs, unique) = (5, 9, 23);
+        let (dense_width, outputs) = (5, 9);
         let size = Size { rows, inputs: dense_width + 2 * dim * tile_len, outputs };
-        let mut ids = Vec::new();
-        let offsets = [0, 1].map(|_| {
-            let mut offsets = vec![0];
-            for _ in 0..rows {
-                let len = rng.random_range(0..=max_len);
-                ids.extend((0..len).map(|_| rng.random_range(0..unique)));
-                offsets.push(offsets.last().unwrap() + len as i32);
-            }
-            offsets.into()
-        });
+        let features = [0, 1].map(|_| Feature::random(&mut rng, 0, rows, max_len, UNIQUE));
+        let [x, weight, bias, d_y] =
+            [rows * dense_width, size.inputs * outputs, outputs, rows * outputs].map(|n| floats(&mut rng, n));
         Self {
-            x: buffer(&mut rng, rows * dense_width),
-            embeddings: buffer(&mut rng, unique as usize * dim),
-            inverse: ids.into(),
-            offsets,
-            weight: buffer(&mut rng, size.inputs * outputs),
-            bias: buffer(&mut rng, outputs),
-            d_y: buffer(&mut rng, rows * outputs),
+            x_there: on(&x[..], stream),
+            x,
+            looked_up: LookedUp::new(features.into(), 1, dim, stream),
+            weight_there: on(&weight[..], stream),
+            weight,
+            bias,
+            d_y,
             size,
             dense_width,
             dim,
             tile_len,
+            stream,
         }
     }
 
     /// The dense part lies between the tiles.
     fn dense(&self) -> [Dense<'_>; 1] {
-        [Dense { x: &self.x, width: self.dense_width, first_column: self.dim * self.tile_len }]
+        [Dense { x: &self.x_there, width: self.dense_width, first_column: self.dim * self.tile_len }]
     }
 
     fn tiles(&self) -> [Tile<'_>; 2] {
         [0, 1].map(|i| Tile {
-            lookup: Lookup {
-                embeddings: &self.embeddings,
-                inverse: &self.inverse,
-                first_id: if i == 0 { 0 } else { *self.offsets[0].host().last().unwrap() as usize },
-                offsets: &self.offsets[i],
-                dim: self.dim,
-            },
+            lookup: self.looked_up.lookup(i),
             tile_len: self.tile_len,
             first_column: i * (self.dim * self.tile_len + self.dense_width),
         })
     }
 
-    /// Calls `visit(row, column, embedding, k)` for every value of a tile that is not padding.
-    fn each_tiled(&self, mut visit: impl FnMut(usize, usize, usize, usize)) {
-        for tile in self.tiles() {
-            let offsets = tile.lookup.offsets.host();
+    /// Calls `visit(row, column, key, k)` for every value of a tile that is not padding.
+    fn each_tiled(&self, mut visit: impl FnMut(usize, usize, (usize, i64), usize)) {
+        for (tile, feature) in self.tiles().iter().zip(&self.looked_up.features) {
             for row in 0..self.size.rows {
-                let ids = &self.inverse.host()[tile.lookup.first_id..]
-                    [offsets[row] as usize..offsets[row + 1] as usize];
-                for (position, &id) in ids.iter().take(self.tile_len).enumerate() {
+                for (position, i) in feature.range(row).take(self.tile_len).enumerate() {
                     for k in 0..self.dim {
-                        visit(row, tile.first_column + position * self.dim + k, id as usize, k);
+                        visit(row, tile.first_column + position * self.dim + k, (0, feature.ids[i]), k);
                     }
                 }
             }
         }
     }
 
+    /// The layer's input on the host.
     fn materialised(&self) -> Buffer<f32> {
         let mut input = vec![0.0; self.size.rows * self.size.inputs];
-        self.each_tiled(|row, column, id, k| {
-            input[row * self.size.inputs + column] = self.embeddings.host()[id * self.dim + k];
-        });
-        for (row, x) in self.x.host().chunks(self.dense_width).enumerate() {
+        self.each_tiled(|row, column, key, k| input[row * self.size.inputs + column] = embedding(key, k));
+        for (row, x) in self.x.chunks(self.dense_width).enumerate() {
             let first = row * self.size.inputs + self.dim * self.tile_len;
             input[first..first + self.dense_width].copy_from_slice(x);
         }
         input.into()
     }
+
+    fn forward(&self) -> Vec<f32> {
+        let mut y = on(vec![0.0; self.size.rows * self.size.outputs], self.stream);
+        let bias = on(&self.bias[..], self.stream);
+        forward(&self.dense(), &self.tiles(), &self.weight_there, &bias, &mut y, self.size, self.stream)
+            .unwrap();
+        read(&y, self.stream)
+    }
+
+    /// The gradients of the parameters, added to themselves if `accumulate`.
+    fn backward_weight(&self, accumulate: bool) -> (Vec<f32>, Vec<f32>) {
+        let (d_y, stream) = (on(&self.d_y[..], self.stream), self.stream);
+        let mut d_weight = on(vec![0.0; self.weight.len()], stream);
+        let mut d_bias = on(vec![0.0; self.size.outputs], stream);
+        let (dense, tiles, size) = (self.dense(), self.tiles(), self.size);
+        for accumulate in [false, true].into_iter().take(1 + usize::from(accumulate)) {
+            backward_weight(&dense, &tiles, &d_y, &mut d_weight, &mut d_bias, size, accumulate, stream)
+                .unwrap();
+        }
+        (read(&d_weight, stream), read(&d_bias, stream))
+    }
+
+    /// 1 and the gradients of both tiles' embeddings.
+    fn backward_tiles(&self) -> BTreeMap<(usize, i64), Vec<f32>> {
+        let (d_y, stream) = (on(&self.d_y[..], self.stream), self.stream);
+        let mut d_embeddings = on(vec![1.0; self.looked_up.embeddings.len()], stream);
+        for tile in self.tiles() {
+            backward_tile(&tile, &d_y, &self.weight_there, &mut d_embeddings, self.size, stream).unwrap();
+        }
+        self.looked_up.by_key(&d_embeddings, 1.0, stream)
+    }
+
+    fn backward_dense(&self) -> Vec<f32> {
+        let (d_y, stream) = (on(&self.d_y[..], self.stream), self.stream);
+        let mut d_x = on(vec![0.0; self.x.len()], stream);
+        let first = self.dense()[0].first_column;
+        backward_dense(&d_y, &self.weight_there, &mut d_x, self.dense_width, first, self.size, stream)
+            .unwrap();
+        read(&d_x, stream)
+    }
 }
 
-fn f64s(values: &Buffer<f32>) -> Vec<f64> {
-    values.host().iter().map(|&v| v.into()).collect()
+fn f64s(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| v.into()).collect()
 }
 
-#[test]
-fn equals_the_layer_on_the_written_input() {
-    let stream = Stream::default();
-    let zeros = |n| Buffer::<f32>::zeros(n, &stream).unwrap();
-    for (rows, dim, tile_len, max_len) in [
-        (1, 1, 1, 1),
-        (3, 3, 4, 9),
-        (40, 7, 5, 5),
-        (131, 16, 40, 60),
-        (200, 8, 70, 69),
-        (5, 17, 3, 0),
-        (260, 300, 2, 3),
-    ] {
-        let case = Case::new(rows, dim, tile_len, max_len);
-        let (size, input) = (case.size, case.materialised());
-        let bound = 4.0 * (size.inputs.max(rows) as f64).sqrt() + 8.0;
-        let (mut y, mut expected) = (zeros(rows * size.outputs), zeros(rows * size.outputs));
-        forward(&case.dense(), &case.tiles(), &case.weight, &case.bias, &mut y, size, &stream).unwrap();
-        linear::forward(&input, &case.weight, &case.bias, &mut expected, size, &stream).unwrap();
-        assert!(ulps(y.host(), &f64s(&expected), 1.0) < bound, "{size:?} y");
+/// Compares with the plain layer, on the CPU, over the written input.
+fn check(case: &Case<'_>) {
+    let (size, input, rows, cpu) = (case.size, case.materialised(), case.size.rows, &Stream::default());
+    let bound = 4.0 * (size.inputs.max(rows) as f64).sqrt() + 8.0;
+    let (weight, d_y) = (on(&case.weight[..], cpu), on(&case.d_y[..], cpu));
+    let zeros = |n| Buffer::<f32>::zeros(n, cpu).unwrap();
+    let mut y = zeros(rows * size.outputs);
+    linear::forward(&input, &weight, &on(&case.bias[..], cpu), &mut y, size, cpu).unwrap();
+    assert!(ulps(&case.forward(), &f64s(y.host()), 1.0) < bound, "{size:?} y");
 
-        let mut d_weight = [zeros(case.weight.len()), zeros(case.weight.len())];
-        let mut d_bias = [zeros(size.outputs), zeros(size.outputs)];
-        for accumulate in [false, true] {
-            let (tiled, plain) = d_weight.split_at_mut(1);
-            let (b_tiled, b_plain) = d_bias.split_at_mut(1);
-            let (dense, tiles) = (case.dense(), case.tiles());
-            backward_weight(
-                &dense,
-                &tiles,
-                &case.d_y,
-                &mut tiled[0],
-                &mut b_tiled[0],
-                size,
-                accumulate,
-                &stream,
-            )
-            .unwrap();
-            linear::backward_weight(
-                &input,
-                &case.d_y,
-                &mut plain[0],
-                &mut b_plain[0],
-                size,
-                accumulate,
-                &stream,
-            )
-            .unwrap();
-            assert!(ulps(d_weight[0].host(), &f64s(&d_weight[1]), 1.0) < bound, "{size:?} dw");
-            assert_eq!(d_bias[0], d_bias[1]);
-        }
+    let (mut d_weight, mut d_bias) = (zeros(weight.len()), zeros(size.outputs));
+    for accumulate in [false, true] {
+        linear::backward_weight(&input, &d_y, &mut d_weight, &mut d_bias, size, accumulate, cpu).unwrap();
+        let (got, got_bias) = case.backward_weight(accumulate);
+        assert!(ulps(&got, &f64s(d_weight.host()), 1.0) < bound, "{size:?} dw");
+        assert!(ulps(&got_bias, &f64s(d_bias.host()), 1.0) < bound, "{size:?} db");
+    }
 
-        let mut d_input = zeros(rows * size.inputs);
-        linear::backward_input(&case.d_y, &case.weight, &mut d_input, size, &stream).unwrap();
-        let mut expected = vec![1.0; case.embeddings.len()];
-        case.each_tiled(|row, column, id, k| {
-            expected[id * dim + k] += f64::from(d_input.host()[row * size.inputs + column]);
-        });
-        let mut d_embeddings = Buffer::from(vec![1.0; case.embeddings.len()]);
-        for tile in case.tiles() {
-            backward_tile(&tile, &case.d_y, &case.weight, &mut d_embeddings, size, &stream).unwrap();
-        }
-        let scale = expected.iter().fold(1.0, |max: f64, e| max.max(e.abs()));
-        assert!(ulps(d_embeddings.host(), &expected, scale) < bound, "{size:?} de");
+    let mut d_input = zeros(rows * size.inputs);
+    linear::backward_input(&d_y, &weight, &mut d_input, size, cpu).unwrap();
+    let mut expected: BTreeMap<_, _> =
+        case.looked_up.keys.iter().map(|&key| (key, vec![1.0; case.dim])).collect();
+    case.each_tiled(|row, column, key, k| {
+        expected.get_mut(&key).unwrap()[k] += f64::from(d_input.host()[row * size.inputs + column]);
+    });
+    let scale = expected.values().flatten().fold(1.0, |max: f64, e| max.max(e.abs()));
+    for (key, got) in case.backward_tiles() {
+        assert!(ulps(&got, &expected[&key], scale) < bound, "{size:?} de of {key:?}");
+    }
 
-        let mut d_x = zeros(case.x.len());
-        let first = case.dense()[0].first_column;
-        backward_dense(&case.d_y, &case.weight, &mut d_x, case.dense_width, first, size, &stream).unwrap();
-        for (d_x, d_input) in d_x.host().chunks(case.dense_width).zip(d_input.host().chunks(size.inputs)) {
-            let d_input: Vec<f64> = d_input[first..][..case.dense_width].iter().map(|&v| v.into()).collect();
-            assert!(ulps(d_x, &d_input, 1.0) < bound, "{size:?} dx");
-        }
+    let first = case.dense()[0].first_column;
+    let d_x = case.backward_dense();
+    for (d_x, d_input) in d_x.chunks(case.dense_width).zip(d_input.host().chunks(size.inputs)) {
+        assert!(ulps(d_x, &f64s(&d_input[first..][..case.dense_width]), 1.0) < bound, "{size:?} dx");
     }
 }
 
 #[test]
-fn threads_do_not_change_a_bit() {
-    let case = Case::new(300, 16, 50, 80);
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let stream = Stream::default();
-            let mut d_embeddings = Buffer::zeros(case.embeddings.len(), &stream).unwrap();
-            let mut y = Buffer::zeros(case.size.rows * case.size.outputs, &stream).unwrap();
-            forward(&case.dense(), &case.tiles(), &case.weight, &case.bias, &mut y, case.size, &stream)
-                .unwrap();
-            for tile in case.tiles() {
-                backward_tile(&tile, &case.d_y, &case.weight, &mut d_embeddings, case.size, &stream).unwrap();
-            }
-            (y, d_embeddings)
-        })
-    };
-    let one = run(1);
-    assert_eq!(one, run(2));
-    assert_eq!(one, run(5));
+fn equals_the_layer_on_the_written_input() {
+    each(|stream| {
+        for (rows, dim, tile_len, max_len) in [
+            (0, 4, 2, 1),
+            (1, 1, 1, 1),
+            (3, 3, 4, 9),
+            (40, 7, 5, 5),
+            (131, 16, many_or_few(40, 10, stream), many_or_few(60, 15, stream)),
+            (many_or_few(200, 70, stream), 8, 70, 69),
+            (5, 17, 3, 0),
+            (many_or_few(260, 33, stream), 300, 2, 3),
+        ] {
+            check(&Case::new(rows, dim, tile_len, max_len, stream));
+        }
+    });
+}
+
+#[test]
+fn neither_threads_nor_a_second_run_change_a_bit() {
+    each(|stream| {
+        let case = Case::new(many_or_few(300, 40, stream), 16, many_or_few(50, 8, stream), 80, stream);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| (case.forward(), case.backward_tiles(), case.backward_weight(true)))
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(5));
+    });
 }
 
 #[test]
 fn inputs_that_do_not_fit_are_refused() {
-    let case = Case::new(4, 2, 3, 3);
-    let stream = Stream::default();
-    let mut y = Buffer::zeros(4 * case.size.outputs, &stream).unwrap();
-    let mut run = |dense: &[Dense<'_>], tiles: &[Tile<'_>]| {
-        forward(dense, tiles, &case.weight, &case.bias, &mut y, case.size, &stream).unwrap_err().to_string()
+    each(|stream| {
+        let case = Case::new(4, 2, 3, 3, stream);
+        let bias = on(&case.bias[..], stream);
+        let mut y = on(vec![0.0; 4 * case.size.outputs], stream);
+        let mut run = |dense: &[Dense<'_>], tiles: &[Tile<'_>]| {
+            forward(dense, tiles, &case.weight_there, &bias, &mut y, case.size, stream)
+                .unwrap_err()
+                .to_string()
+        };
+        let [mut dense] = case.dense();
+        dense.first_column -= 1;
+        assert_eq!(
+            run(&[dense], &case.tiles()),
+            "linear_tile: input columns [(0, 6), (5, 10), (11, 17)] overlap or exceed 17"
+        );
+        let [mut tile, _] = case.tiles();
+        let short = on([0, 1], stream);
+        tile.lookup.offsets = &short;
+        assert_eq!(run(&[], &[tile]), "linear_tile: a tile of 1 segments for 4 rows");
+    });
+    let stream = &Stream::default();
+    let case = Case::new(4, 2, 3, 3, stream);
+    let mut y = on(vec![0.0; 4 * case.size.outputs], stream);
+    let mut run = |tile| {
+        let bias = on(&case.bias[..], stream);
+        forward(&[], &[tile], &case.weight_there, &bias, &mut y, case.size, stream).unwrap_err().to_string()
     };
-    let [mut dense] = case.dense();
-    dense.first_column -= 1;
-    assert_eq!(
-        run(&[dense], &case.tiles()),
-        "linear_tile: input columns [(0, 6), (5, 10), (11, 17)] overlap or exceed 17"
-    );
     let [mut tile, _] = case.tiles();
-    let outside: Buffer<u32> = vec![23; case.inverse.len()].into();
+    let unique = tile.lookup.embeddings.len() / 2;
+    let outside = on(vec![unique as u32; tile.lookup.inverse.len()], stream);
     tile.lookup.inverse = &outside;
-    assert_eq!(run(&[], &[tile]), "linear_tile: an id points outside the 23 embeddings");
+    assert_eq!(run(tile), format!("linear_tile: an id points outside the {unique} embeddings"));
     let [mut tile, _] = case.tiles();
-    let descending: Buffer<i32> = vec![0, 2, 1, 3, 4].into();
+    let descending = on([0, 2, 1, 3, 4], stream);
     tile.lookup.offsets = &descending;
-    assert_eq!(run(&[], &[tile]), "linear_tile: offsets do not ascend from 0");
+    assert_eq!(run(tile), "linear_tile: offsets do not ascend from 0");
+}
+
+#[test]
+fn indices_that_lead_nowhere_do_no_harm() {
+    each_with_kernels(|stream| {
+        let (rows, ids, dim, tile_len, outputs) = (9, 20, 4, 3, 5);
+        let wild: Vec<u32> = (0..=ids as u32).map(|i| i.wrapping_mul(0x6000_0001).rotate_left(i)).collect();
+        let [positions, inverse] = [0, 1].map(|first| on(&wild[first..][..ids], stream));
+        let (starts, table_offsets) = (on(&wild[..], stream), on([2, u32::MAX], stream));
+        let (embeddings, offsets) = (on([1.0; 20], stream), on(hostile_offsets(rows), stream));
+        let occurrences =
+            Occurrences { positions: &positions, starts: &starts, table_offsets: &table_offsets, table: 0 };
+        let lookup = Lookup {
+            embeddings: &embeddings,
+            inverse: &inverse,
+            first_id: 3,
+            offsets: &offsets,
+            ids: ids - 3,
+            dim,
+            occurrences: Some(occurrences),
+        };
+        let tile = Tile { lookup, tile_len, first_column: 0 };
+        let size = Size { rows, inputs: dim * tile_len, outputs };
+        let [weight, mut d_weight] = [0, 1].map(|_| on(vec![0.5; outputs * dim * tile_len], stream));
+        let [bias, mut d_bias] = [0, 1].map(|_| on(vec![0.5; outputs], stream));
+        let (mut y, mut d) = (on(vec![0.0; rows * outputs], stream), on([0.0; 20], stream));
+        forward(&[], &[tile], &weight, &bias, &mut y, size, stream).unwrap();
+        backward_weight(&[], &[tile], &y, &mut d_weight, &mut d_bias, size, false, stream).unwrap();
+        backward_tile(&tile, &y, &weight, &mut d, size, stream).unwrap();
+        stream.synchronize().unwrap();
+    });
 }

@@ -1,16 +1,20 @@
-//! Every operation against a plain reference, and its edge cases. The vectors of the specification
-//! are run by `tests/vectors`.
+//! Every operation against a plain reference, and its edge cases, on every device. The vectors of the
+//! specification are run by `tests/vectors`.
 
 mod adamw;
 mod auroc;
 mod bce;
 mod bucketize;
+mod buffers;
 mod combine;
 mod combine_tile;
 mod common;
 mod copy_column;
+#[path = "../common/devices.rs"]
+mod devices;
 mod encode_ids;
 mod feature_cross;
+mod fill;
 mod hash_table;
 mod initialize;
 mod linear;

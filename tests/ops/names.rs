@@ -13,10 +13,10 @@ fn modules(folder: &str, shared: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn every_operation_has_its_cpu_form_and_its_test() {
-    let operations = modules("src/ops", &["mod", "lookup"]);
+    let operations = modules("src/ops", &["mod", "lookup", "launch", "unfit"]);
     assert_eq!(operations, modules("src/ops/cpu", &["mod", "lookup", "gemm", "philox"]));
     // relu and sigmoid are tested with the loss that they lead to.
-    let mut tested = modules("tests/ops", &["main", "common", "names"]);
+    let mut tested = modules("tests/ops", &["main", "common", "names", "buffers"]);
     tested.extend(["relu".into(), "sigmoid".into()]);
     assert_eq!(operations, tested);
 }

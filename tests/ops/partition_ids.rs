@@ -1,46 +1,112 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use recis::device::{Buffer, Stream};
 use recis::ops::partition_ids::{Column, Owner, forward, owner, owners};
 use recis::ops::string_hash::murmur;
 
-use crate::common::rng;
+use crate::common::{each, each_with_kernels, hostile_offsets, keys, many_or_few, on, read, rng};
 
-fn check(columns: &[(usize, Vec<i64>)]) {
-    let buffers: Vec<Buffer<i64>> = columns.iter().map(|(_, ids)| ids.clone().into()).collect();
-    let inputs: Vec<_> =
-        columns.iter().zip(&buffers).map(|((table, _), ids)| Column { table: *table, ids }).collect();
-    let partition = forward(&inputs, &Stream::default()).unwrap();
-    let expected: BTreeSet<_> = (columns.iter())
-        .flat_map(|(table, ids)| ids.iter().map(|&id| (*table, id as u64 & 0xffff, id as u64 >> 16)))
+/// A column's table, its ids, and how many of them are there; none: all, and without offsets.
+type Ids = (usize, Vec<i64>, Option<usize>);
+
+fn check(columns: &[Ids], tables: usize, stream: &Stream) {
+    let ids: Vec<Buffer<i64>> = columns.iter().map(|(_, ids, _)| on(&ids[..], stream)).collect();
+    let offsets: Vec<Option<Buffer<i32>>> = (columns.iter())
+        .map(|(_, _, there)| there.map(|there| on([0, there as i32 / 3, there as i32], stream)))
         .collect();
-    let mut keys = Vec::new();
-    for range in &partition.ranges {
-        let ids = &partition.ids.host()[range.first..range.first + range.count];
-        keys.extend(ids.iter().map(|&id| (range.table, id as u64 & 0xffff, id as u64 >> 16)));
+    let inputs: Vec<_> = (columns.iter().zip(&ids).zip(&offsets))
+        .map(|(((table, ..), ids), offsets)| Column { table: *table, ids, offsets: offsets.as_ref() })
+        .collect();
+    let partition = forward(&inputs, tables, stream).unwrap();
+    let keys = keys(&partition, stream);
+    let order = |&(table, id): &(usize, i64)| (table, id as u64 & 0xffff, id as u64 >> 16);
+    let there = |(_, ids, there): &Ids| there.unwrap_or(ids.len());
+    let all = columns.iter().flat_map(|c| c.1[..there(c)].iter().map(|&id| (c.0, id)));
+    let expected: BTreeSet<_> = all.clone().map(|key| order(&key)).collect();
+    assert!(keys.iter().map(order).eq(expected));
+
+    let inverse = read(&partition.inverse, stream);
+    assert_eq!(inverse.len(), columns.iter().map(|(_, ids, _)| ids.len()).sum::<usize>());
+    let mut positions: BTreeMap<(usize, i64), Vec<u32>> = BTreeMap::new();
+    for (column, &first) in columns.iter().zip(&partition.first_ids) {
+        for (i, &id) in column.1[..there(column)].iter().enumerate() {
+            assert_eq!(keys[inverse[first + i] as usize], (column.0, id));
+            positions.entry((column.0, id)).or_default().push((first + i) as u32);
+        }
     }
-    assert!(keys.iter().eq(expected.iter()));
-    let all = columns.iter().flat_map(|(table, ids)| ids.iter().map(|&id| (*table, id)));
-    assert_eq!(all.clone().count(), partition.inverse.len());
-    for ((table, id), &place) in all.zip(partition.inverse.host()) {
-        assert_eq!((keys[place as usize].0, partition.ids.host()[place as usize]), (table, id));
+    for table in 0..tables {
+        let Some(occurrences) = partition.occurrences(table) else { continue };
+        let (found, starts) = (read(occurrences.positions, stream), read(occurrences.starts, stream));
+        let ends = read(occurrences.table_offsets, stream);
+        for place in ends[table] as usize..ends[table + 1] as usize {
+            let range = starts[place] as usize..starts[place + 1] as usize;
+            assert_eq!(found[range], positions[&keys[place]], "positions of {:?}", keys[place]);
+        }
     }
 }
 
 #[test]
 fn distinct_ids_are_in_order_and_every_id_finds_its_own() {
-    let mut rng = rng(1);
-    check(&[]);
-    check(&[(0, vec![])]);
-    check(&[(3, vec![7])]);
-    check(&[(1, vec![0, -1, -2, i64::MIN, i64::MAX, -1]), (0, vec![0, 0]), (1, vec![5, 0])]);
-    for spread in [3, 1000, i64::MAX] {
-        let mut ids = |n| (0..n).map(|_| rng.random_range(-spread..=spread)).collect::<Vec<i64>>();
-        check(&[(2, ids(5000)), (0, ids(40_000)), (2, ids(10)), (5, ids(0))]);
-    }
-    // All low bits equal, all high bits equal.
-    check(&[(0, (0..3000).map(|i: i64| i << 40).collect()), (1, (0..3000).map(|i: i64| i << 16).collect())]);
+    each(|stream| {
+        let mut rng = rng(1);
+        check(&[], 1, stream);
+        check(&[(0, vec![], None)], 1, stream);
+        check(&[(3, vec![7], None)], 4, stream);
+        let special = vec![0, -1, -2, i64::MIN, i64::MAX, -1];
+        check(&[(1, special, None), (0, vec![0, 0], None), (1, vec![5, 0], None)], 4096, stream);
+        let most = many_or_few(40_000, 8_000, stream);
+        for spread in [3, 1000, i64::MAX] {
+            let mut ids = |n| (0..n).map(|_| rng.random_range(-spread..=spread)).collect::<Vec<i64>>();
+            let columns = [
+                (2, ids(most / 8), None),
+                (0, ids(most), None),
+                (2, ids(10), Some(7)),
+                (5, ids(0), None),
+                (5, ids(4), Some(0)),
+                (3, ids(most / 10), Some(most / 11)),
+            ];
+            check(&columns, 7, stream);
+        }
+        // All low bits equal, all high bits equal.
+        let [high, low] = [40, 16].map(|shift| (0..3000).map(|i: i64| i << shift).collect());
+        check(&[(0, high, None), (1, low, None)], 2, stream);
+    });
+}
+
+#[test]
+fn occurrences_are_there_where_gradients_need_them() {
+    each(|stream| {
+        let partition =
+            forward(&[Column { table: 0, ids: &on([5], stream), offsets: None }], 1, stream).unwrap();
+        let is_device = stream.device() != recis::device::Device::Cpu;
+        assert_eq!(partition.occurrences(0).is_some(), is_device);
+    });
+}
+
+#[test]
+fn tables_that_do_not_exist_are_refused() {
+    each(|stream| {
+        let ids = on([1], stream);
+        let error = forward(&[Column { table: 2, ids: &ids, offsets: None }], 2, stream).unwrap_err();
+        assert_eq!(error.to_string(), "partition_ids: table 2 of 2");
+    });
+    let stream = &Stream::default();
+    let (ids, offsets) = (on([1], stream), on([0, 2], stream));
+    let error = forward(&[Column { table: 0, ids: &ids, offsets: Some(&offsets) }], 1, stream).unwrap_err();
+    assert_eq!(error.to_string(), "partition_ids: offsets end at 2, but there are 1 values");
+}
+
+#[test]
+fn offsets_that_lead_nowhere_do_no_harm() {
+    each_with_kernels(|stream| {
+        for rows in 0..8 {
+            let (ids, offsets) = (on([4, 4, 1, 9], stream), on(hostile_offsets(rows), stream));
+            let column = Column { table: 0, ids: &ids, offsets: Some(&offsets) };
+            let partition = forward(&[column, Column { offsets: None, ..column }], 1, stream).unwrap();
+            assert_eq!(keys(&partition, stream), [(0, 1), (0, 4), (0, 9)]);
+        }
+    });
 }
 
 #[test]

@@ -2,6 +2,8 @@ use recis::Error;
 use recis::device::{Buffer, Stream};
 use recis::ops::ragged_dense::{Cutoff, Dense, Side, from_dense, to_dense, topk_index};
 
+use crate::common::{each_with_kernels, on};
+
 fn ids(values: &[i64]) -> Buffer<i64> {
     values.to_vec().into()
 }
@@ -65,4 +67,21 @@ fn sizes_that_do_not_fit_are_refused() {
     assert!(refused(from_dense(&Dense { values: ids(&[1]), shape: vec![1, 2] }, None, &stream).map(drop)));
     let many = Dense { values: ids(&[]), shape: vec![usize::MAX, usize::MAX, 0] };
     assert!(refused(from_dense(&many, None, &stream).map(drop)));
+}
+
+#[test]
+fn it_runs_on_the_cpu_alone() {
+    each_with_kernels(|stream| {
+        let refused = |result: recis::Result<()>| {
+            let device = stream.device();
+            let expected = format!("device {device}: ragged_dense has no kernel; run it on cpu");
+            assert_eq!(result.unwrap_err().to_string(), expected);
+        };
+        let (values, ends, zero) = (on([1i64], stream), on([0, 1], stream), on([0], stream));
+        refused(to_dense(&values, &[&ends], 0, stream).map(drop));
+        refused(from_dense(&Dense { values: values.clone(), shape: vec![1, 1] }, None, stream).map(drop));
+        let (drop_side, pad_side) = (Side::Left, Side::Left);
+        let cutoff = Cutoff { offsets: &ends, drop_num: &zero, drop_side, pad_num: &zero, pad_side };
+        refused(topk_index(&cutoff, &values, 1, &values, stream).map(drop));
+    });
 }

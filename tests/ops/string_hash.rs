@@ -1,8 +1,8 @@
 use rand::Rng;
-use recis::device::{Buffer, Stream};
+use recis::device::Stream;
 use recis::ops::string_hash::{Column, HashType, farm, forward, murmur};
 
-use crate::common::rng;
+use crate::common::{each, on, read, rng};
 
 fn bytes(len: usize) -> Vec<u8> {
     let mut rng = rng(len as u64);
@@ -43,21 +43,55 @@ fn empty_strings_have_their_constants() {
 
 #[test]
 fn columns_are_hashed_string_by_string() {
-    let stream = Stream::default();
-    let text: Vec<i8> = b"abcde-0123456789".iter().map(|&b| b as i8).collect();
-    let (text, offsets) = (Buffer::from(text), Buffer::from(vec![0, 0, 5, 6, 16]));
-    let mut hashes = [HashType::Farm, HashType::Murmur].map(|t| (t, Buffer::from(vec![0i64; 4])));
-    let mut columns: Vec<_> = (hashes.iter_mut())
-        .map(|(hash_type, out)| Column { bytes: &text, offsets: &offsets, hash_type: *hash_type, out })
-        .collect();
-    forward(&mut columns, &stream).unwrap();
-    for (hash_type, out) in &hashes {
-        let expected = ["", "abcde", "-", "0123456789"].map(|s| hash_type.hash(s.as_bytes()) as i64);
-        assert_eq!(out.host(), expected);
-    }
-    let mut out = Buffer::from(vec![0i64]);
-    let outside = Buffer::from(vec![0, 17]);
+    each(|stream| {
+        let text: Vec<i8> = b"abcde-0123456789".iter().map(|&b| b as i8).collect();
+        let (text, offsets) = (on(text, stream), on([0, 0, 5, 6, 16], stream));
+        let mut hashes = [HashType::Farm, HashType::Murmur].map(|t| (t, on([0i64; 4], stream)));
+        let mut columns: Vec<_> = (hashes.iter_mut())
+            .map(|(hash_type, out)| Column { bytes: &text, offsets: &offsets, hash_type: *hash_type, out })
+            .collect();
+        forward(&mut columns, stream).unwrap();
+        for (hash_type, out) in &hashes {
+            let expected = ["", "abcde", "-", "0123456789"].map(|s| hash_type.hash(s.as_bytes()) as i64);
+            assert_eq!(read(out, stream), expected);
+        }
+    });
+}
+
+#[test]
+fn every_length_has_the_same_hash_on_every_device() {
+    each(|stream| {
+        let lens = (0..300).chain([511, 512, 513, 1400, 4096]);
+        let (mut text, mut offsets, mut strings) = (Vec::new(), vec![0], Vec::new());
+        for len in lens {
+            strings.push(bytes(len));
+            text.extend(strings[strings.len() - 1].iter().map(|&b| b as i8));
+            offsets.push(text.len() as i32);
+        }
+        let (text, offsets) = (on(text, stream), on(offsets, stream));
+        for hash_type in [HashType::Farm, HashType::Murmur] {
+            let mut out = on(vec![0; strings.len()], stream);
+            forward(&mut [Column { bytes: &text, offsets: &offsets, hash_type, out: &mut out }], stream)
+                .unwrap();
+            let expected: Vec<_> = strings.iter().map(|s| hash_type.hash(s) as i64).collect();
+            assert_eq!(read(&out, stream), expected);
+        }
+    });
+}
+
+#[test]
+fn no_strings_are_fine_and_offsets_that_do_not_fit_are_refused() {
+    each(|stream| {
+        let (text, none, mut out) = (on([], stream), on([0], stream), on([], stream));
+        let column = |offsets, out| Column { bytes: &text, offsets, hash_type: HashType::Farm, out };
+        forward(&mut [column(&none, &mut out)], stream).unwrap();
+        let mut out = on([0; 2], stream);
+        let error = forward(&mut [column(&none, &mut out)], stream).unwrap_err().to_string();
+        assert_eq!(error, "string_hash: 1 offsets for 2 strings");
+    });
+    let stream = &Stream::default();
+    let (text, outside, mut out) = (on([0; 16], stream), on([0, 17], stream), on([0], stream));
     let column = Column { bytes: &text, offsets: &outside, hash_type: HashType::Farm, out: &mut out };
-    let error = forward(&mut [column], &stream).unwrap_err().to_string();
+    let error = forward(&mut [column], stream).unwrap_err().to_string();
     assert_eq!(error, "string_hash: offsets end at 17, but there are 16 values");
 }
