@@ -7,6 +7,7 @@ use super::pinned::{Block, PinnedVec};
 #[cfg(feature = "simt")]
 use super::simt;
 use super::{Device, ReadBack, Stream, cuda};
+use crate::error::ensure;
 use crate::{Error, Result};
 
 /// What a [`Buffer`] may hold: plain numbers.
@@ -167,6 +168,19 @@ impl<T: Element> Buffer<T> {
             (None, _) => copy = Self::from_vec(self.to_host()?, stream)?,
         }
         Ok(copy)
+    }
+
+    /// Takes over the elements of `other`, in the order of the stream; both are as long, in the memory of
+    /// its device.
+    ///
+    /// # Errors
+    /// They are not.
+    pub fn copy_from(&mut self, other: &Self, stream: &Stream) -> Result<()> {
+        ensure(self.len == other.len, "copy", || {
+            format!("{} elements into room for {}", other.len, self.len)
+        })?;
+        let (from, to) = (other.on(stream)?, self.on_mut(stream)?);
+        copy_within_device(from, to, self.len, stream)
     }
 
     /// A copy of the elements on its way to the host, in the order of the stream.

@@ -1,0 +1,38 @@
+//! Sums and means of a segment's embeddings: the sequences of the document's batch.
+
+mod common;
+
+use common::data::{Feature, ROWS};
+use common::{Bench, Work, data, run};
+use recis::Result;
+use recis::device::Buffer;
+use recis::ops::combine::{Denominator, Place, backward, forward};
+
+fn main() {
+    run(&[("combine", combine)]);
+}
+
+fn combine(bench: &mut Bench<'_>) -> Result<()> {
+    let stream = bench.stream();
+    let feature = Feature::sequence(10_000, 0.0, &stream)?;
+    let (lookup, dim) = (feature.lookup(), feature.dim);
+    let place = Place { first_column: 0, stride: dim };
+    let mut out = Buffer::zeros(ROWS * dim, &stream)?;
+    let d_out = data::floats(ROWS * dim, &stream)?;
+    let mut d_embeddings = Buffer::zeros(feature.embeddings.len(), &stream)?;
+    let bytes_out = 4 * (ROWS + ROWS * dim);
+    for (name, denominator) in [("sum", Denominator::One), ("mean", Denominator::Count)] {
+        // In: ids, embeddings. Out: a row a segment.
+        let work = Work::moving(4 * feature.count + feature.embedding_bytes() + bytes_out);
+        bench.measure(&format!("combine/forward_{name}/1024x763x{dim}"), work, |stream| {
+            forward(&lookup, None, denominator, &mut out, place, stream)
+        })?;
+        // In: where each id occurs, a row a segment. Added to: gradients of the embeddings.
+        let work =
+            Work::moving(4 * (feature.count + feature.unique) + 2 * feature.embedding_bytes() + bytes_out);
+        bench.measure(&format!("combine/backward_{name}/1024x763x{dim}"), work, |stream| {
+            backward(&lookup, None, denominator, &d_out, place, &mut d_embeddings, stream)
+        })?;
+    }
+    Ok(())
+}
