@@ -70,8 +70,9 @@ void* map_guarded(size_t bytes) {
 Shadow& buffers() { return region().shadow; }
 
 void forbid_around(char* first, const Memory& memory, bool forbidden = true) {
-  buffers().forbid(memory.map + kPage, first, forbidden);
-  buffers().forbid(first + memory.bytes, memory.map + memory.map_bytes - kPage, forbidden);
+  // The pages without access, too: a report says more than a fault.
+  buffers().forbid(memory.map, first, forbidden);
+  buffers().forbid(first + memory.bytes, memory.map + memory.map_bytes, forbidden);
 }
 
 void begin_launch() {

@@ -101,8 +101,8 @@ __global__ void threads_without_barrier(int* out) {
   __shared__ int shared[64];
   shared[threadIdx.x] = 0;
   __syncthreads();
-  shared[threadIdx.x] = int(threadIdx.x);
-  atomicAdd(&out[0], shared[63 - threadIdx.x]);
+  shared[threadIdx.x] = int(threadIdx.x);  // too late
+  atomicAdd(&out[0], shared[63 - threadIdx.x]);  // too early
 }
 __global__ void threads_overwrite(int* out) {
   __shared__ int shared[64];
@@ -170,6 +170,25 @@ __global__ void sound_count(int* out) {
   __syncthreads();
   if (threadIdx.x == 0) atomicAdd(&out[0], count);
 }
+__global__ void sound_votes(int* out) {
+  const int below = __syncthreads_count(threadIdx.x < 10);
+  const bool all = __syncthreads_and(threadIdx.x < 64), any = __syncthreads_or(threadIdx.x == 64);
+  const int low = __reduce_min_sync(~0u, int(threadIdx.x) - 40), high = __reduce_max_sync(~0u, int(threadIdx.x));
+  // The warps' lows are -40 and -8, their highs 31 and 63.
+  if (threadIdx.x % 32 == 0) atomicAdd(&out[0], below + all + any + low + high);
+}
+// One for each right result.
+__global__ void sound_words(int* out) {
+  if (grid_thread() > 0) return;
+  const float large = 3e9f, nan = __uint_as_float(0x7fc00000);
+  out[0] = (__brev(0x80000001u) == 0x80000001u) + (__brevll(1) == 1ull << 63) + (__ffsll(1ll << 40) == 41) +
+           (__funnelshift_l(0x80000000u, 1, 1) == 3) + (__funnelshift_r(1, 3, 1) == 0x80000000u) +
+           (__byte_perm(0x33221100, 0x77665544, 0x7061) == 0x77006611) + (__float2int_rn(2.5f) == 2) +
+           (__float2int_rz(-2.9f) == -2) + (__float2int_rd(-2.1f) == -3) + (__float2int_ru(2.1f) == 3) +
+           (__float2int_rn(large) == INT32_MAX) + (__float2int_rn(-large) == INT32_MIN) +
+           (__float2int_rn(nan) == 0) + (__float2uint_rn(-1.0f) == 0) + (__float2uint_rz(large) == 3000000000u) +
+           (__double_as_longlong(__longlong_as_double(-2)) == -2) + (make_uint4(1, 2, 3, 4).w == 4);
+}
 __global__ void sound_lanes(int* out) {
   int* shared = dynamic_shared<int>();
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x - lane;
@@ -234,7 +253,8 @@ extern "C" int recis_simt_planted(const char* name) {
       PLANTED(threads_without_barrier), PLANTED(threads_overwrite), PLANTED(threads_of_a_buffer),
       PLANTED(lanes_without_barrier), PLANTED(counter_without_barrier),
       PLANTED(unwritten), PLANTED(unwritten_dynamic), PLANTED(unwritten_counter),
-      PLANTED(sound), PLANTED(sound_count), PLANTED(sound_lanes), PLANTED(sound_bytes), PLANTED(sound_rounds),
+      PLANTED(sound), PLANTED(sound_count), PLANTED(sound_votes), PLANTED(sound_words),
+      PLANTED(sound_lanes), PLANTED(sound_bytes), PLANTED(sound_rounds),
 #undef PLANTED
   };
   for (auto& planted : kernels)

@@ -143,7 +143,7 @@ void Worker::map_shared() {
   if (!shared_end) {
     void* map = map_guarded(pages);
     if (!map || !block.static_shared.map(Shadow::Kind::static_shared, range.bytes + 16) ||
-        !block.dynamic_shared.map(Shadow::Kind::dynamic_shared, pages))
+        !block.dynamic_shared.map(Shadow::Kind::dynamic_shared, pages + kPage))
       fail("no memory for shared memory");
     shared_end = static_cast<char*>(map) + kPage + pages;
   }
