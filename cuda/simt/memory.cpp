@@ -118,6 +118,7 @@ extern "C" void recis_simt_release(void* memory) {
     fail("a kernel has written beside a buffer");
   forbid_around(first, buffer, false);
   // A new mapping: nothing is left of the old one's memory.
-  mmap(buffer.map, buffer.map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  mmap(buffer.map, buffer.map_bytes, PROT_NONE, flags, -1, 0);
   memories().erase(found);
 }

@@ -173,7 +173,8 @@ __global__ void sound_count(int* out) {
 __global__ void sound_votes(int* out) {
   const int below = __syncthreads_count(threadIdx.x < 10);
   const bool all = __syncthreads_and(threadIdx.x < 64), any = __syncthreads_or(threadIdx.x == 64);
-  const int low = __reduce_min_sync(~0u, int(threadIdx.x) - 40), high = __reduce_max_sync(~0u, int(threadIdx.x));
+  const int low = __reduce_min_sync(~0u, int(threadIdx.x) - 40);
+  const int high = __reduce_max_sync(~0u, int(threadIdx.x));
   // The warps' lows are -40 and -8, their highs 31 and 63.
   if (threadIdx.x % 32 == 0) atomicAdd(&out[0], below + all + any + low + high);
 }
@@ -186,7 +187,8 @@ __global__ void sound_words(int* out) {
            (__byte_perm(0x33221100, 0x77665544, 0x7061) == 0x77006611) + (__float2int_rn(2.5f) == 2) +
            (__float2int_rz(-2.9f) == -2) + (__float2int_rd(-2.1f) == -3) + (__float2int_ru(2.1f) == 3) +
            (__float2int_rn(large) == INT32_MAX) + (__float2int_rn(-large) == INT32_MIN) +
-           (__float2int_rn(nan) == 0) + (__float2uint_rn(-1.0f) == 0) + (__float2uint_rz(large) == 3000000000u) +
+           (__float2int_rn(nan) == 0) + (__float2uint_rn(-1.0f) == 0) +
+           (__float2uint_rz(large) == 3000000000u) +
            (__double_as_longlong(__longlong_as_double(-2)) == -2) + (make_uint4(1, 2, 3, 4).w == 4);
 }
 __global__ void sound_lanes(int* out) {
@@ -246,7 +248,8 @@ extern "C" int recis_simt_planted(const char* name) {
       PLANTED(missing_barrier), PLANTED(divergent_shuffle), PLANTED(shuffle_from_nobody),
       PLANTED(out_of_bounds), PLANTED(endless_wait), PLANTED(write_beside), PLANTED(read_beside),
       PLANTED(read_beside_shared), PLANTED(misaligned),
-      PLANTED(blocks_store), PLANTED(blocks_count), PLANTED(blocks_read_a_counter), PLANTED(blocks_share_a_byte),
+      PLANTED(blocks_store), PLANTED(blocks_count), PLANTED(blocks_read_a_counter),
+      PLANTED(blocks_share_a_byte),
       PLANTED(publish<Publish::rightly>), PLANTED(publish<Publish::without_fence>),
       PLANTED(publish<Publish::with_a_fence_for_the_block>), PLANTED(publish<Publish::without_barrier>),
       PLANTED(publish<Publish::unread>), PLANTED(last_block), PLANTED(insert),

@@ -65,8 +65,8 @@ std::string memory_of(const Shadow& shadow, const char* address) {
 
 const char* verb_of(unsigned how, bool past) {
   const bool writes = how & kWrite, atomic = how & kAtomic;
-  if (past) return writes ? (atomic ? "wrote it atomically" : "wrote it") : atomic ? "read it atomically" : "read it";
-  return writes ? (atomic ? "writes atomically" : "writes") : atomic ? "reads atomically" : "reads";
+  if (writes) return past ? (atomic ? "wrote it atomically" : "wrote it") : atomic ? "writes atomically" : "writes";
+  return past ? (atomic ? "read it atomically" : "read it") : atomic ? "reads atomically" : "reads";
 }
 
 // "simt: kernel x, block (..), thread (..): <what>", and where.
@@ -83,11 +83,12 @@ void report_begin(const Observed& self, const std::string& what, const void* cal
 }
 
 std::string describe(const Shadow& shadow, unsigned how, const char* address, size_t bytes) {
-  return std::string(verb_of(how, false)) + " " + std::to_string(bytes) + " bytes" + memory_of(shadow, address);
+  const std::string access = verb_of(how, false) + (" " + std::to_string(bytes)) + " bytes";
+  return access + memory_of(shadow, address);
 }
 
-[[noreturn]] void report_outside(const Observed& self, const Shadow& shadow, unsigned how, const char* address,
-                                 size_t bytes, const void* caller) {
+[[noreturn]] void report_outside(const Observed& self, const Shadow& shadow, unsigned how,
+                                 const char* address, size_t bytes, const void* caller) {
   report(self, "an access outside: " + describe(shadow, how, address, bytes), caller);
 }
 
@@ -100,16 +101,16 @@ std::string describe(const Shadow& shadow, unsigned how, const char* address, si
   fprintf(stderr, "  and %s %s before, in no order with it\n  at %s\n",
           name_of(launch, unsigned(other.block), unsigned(other.thread)).c_str(), verb_of(other_how, true),
           place_of(places[other.place].load()).c_str());
-  if (same_warp) fprintf(stderr, "  Lanes of a warp: __syncwarp() or __syncthreads() between the two orders them.\n");
-  else if (same_block) fprintf(stderr, "  Threads of a block: __syncthreads() between the two orders them.\n");
-  else
-    fprintf(stderr,
-            "  Blocks run at the same time. If one shall see what the other wrote: __threadfence() behind the\n"
-            "  write (and behind the barrier, if other threads of the block wrote), then an atomic; the other\n"
-            "  side reads that atomically first. If any order will do: atomics on both sides; a volatile load\n"
-            "  or store counts as one.\n");
+  const char* help =
+      same_warp    ? "  Lanes of a warp: __syncwarp() or __syncthreads() between the two orders them.\n"
+      : same_block ? "  Threads of a block: __syncthreads() between the two orders them.\n"
+                   : "  Blocks run at the same time. If one shall see what the other wrote: __threadfence()\n"
+                     "  behind the write (and behind the barrier, if other threads of the block wrote), then an\n"
+                     "  atomic; the other side reads that atomically first. If any order will do: atomics on\n"
+                     "  both sides; a volatile load or store counts as one.\n";
+  fputs(help, stderr);
   if ((how | other_how) & kAtomic)
-    fprintf(stderr, "  An atomic on one side alone does not help: the plain access of the other side races.\n");
+    fputs("  An atomic on one side alone does not help: the plain access of the other side races.\n", stderr);
   abort();
 }
 
@@ -228,7 +229,10 @@ bool Shadow::map(Kind kind, size_t bytes) {
     return map == MAP_FAILED ? nullptr : static_cast<Cell*>(map);
   };
   tag_ = kFirstTag;
-  if ((byte_cells_ = cells(bytes_)) && (words_ = cells(bytes_ / 4)) && (lines_ = cells(bytes_ / 16))) return true;
+  byte_cells_ = cells(bytes_);
+  words_ = byte_cells_ ? cells(bytes_ / 4) : nullptr;
+  lines_ = words_ ? cells(bytes_ / 16) : nullptr;
+  if (lines_) return true;
   if (byte_cells_) munmap(byte_cells_, bytes_ * sizeof(Cell));
   if (words_) munmap(words_, bytes_ / 4 * sizeof(Cell));
   return false;
@@ -352,7 +356,8 @@ inline void remember_read(Cell& cell, const Access& now, unsigned mask, const Ob
       read = {};
     } else if (!kept && (!is(read) || self.ordered(read))) {
       // What is ordered before this one needs no keeping: who is ordered behind this one is behind both.
-      cell.masks = uint8_t((cell.masks & ~(0xf << shift)) | (mask | (same ? cell.masks >> shift & 0xf : 0)) << shift);
+      const unsigned before = same ? cell.masks >> shift & 0xf : 0;
+      cell.masks = uint8_t((cell.masks & ~(0xfu << shift)) | (mask | before) << shift);
       read = now;
       kept = true;
     }
@@ -470,8 +475,8 @@ inline bool is_aligned(const void* address, size_t bytes) {
   return reinterpret_cast<uintptr_t>(address) % std::min(bytes, size_t(8)) == 0;
 }
 
-[[noreturn]] void report_misaligned(const Observed& self, const Shadow& shadow, unsigned how, const void* address,
-                                    size_t bytes, const void* caller) {
+[[noreturn]] void report_misaligned(const Observed& self, const Shadow& shadow, unsigned how,
+                                    const void* address, size_t bytes, const void* caller) {
   report(self,
          "an access that is not aligned: " + describe(shadow, how, static_cast<const char*>(address), bytes),
          caller);
@@ -483,8 +488,9 @@ inline __attribute__((always_inline)) bool is_own(const void* address) {
   return (frame ^ reinterpret_cast<uintptr_t>(address)) < kStack || !observed;
 }
 
-inline __attribute__((always_inline)) void watch_part(Observed& self, Shadow& shadow, const char* address,
-                                                      size_t bytes, unsigned how, const void* caller, bool wide) {
+inline __attribute__((always_inline)) void watch_part(Observed& self, Shadow& shadow,
+                                                      const char* address, size_t bytes, unsigned how,
+                                                      const void* caller, bool wide) {
   if (how == kRead && shadow.is_read_by_all(address, bytes)) return;
   shadow.lock(address);
   shadow.access(self, address, bytes, how, caller, wide);
@@ -512,7 +518,11 @@ __attribute__((noinline)) void watch(const void* pointer, size_t run_size, const
       done += count;
     }
   }
-  if (how == (kAtomic | kRead)) self.awaited = address, self.awaited_bytes = bytes, self.awaited_shadow = shadow;
+  if (how == (kAtomic | kRead)) {
+    self.awaited = address;
+    self.awaited_bytes = bytes;
+    self.awaited_shadow = shadow;
+  }
 }
 
 // An atomic operation: `change` carries it out and says what it did.
@@ -639,7 +649,9 @@ void* __tsan_memset(void* to, int value, size_t bytes) {
   write_range(to, bytes, __builtin_return_address(0));
   return memset(to, value, bytes);
 }
-void __tsan_atomic_thread_fence(int) { fence(true); }
+void __tsan_atomic_thread_fence(int order) {
+  if (order >= __ATOMIC_RELEASE) fence(true);
+}
 void __tsan_atomic_signal_fence(int) {}
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}

@@ -50,7 +50,9 @@ class Shadow {
   // Marks bytes around a buffer as nobody's, or takes the marks away.
   void forbid(char* first, char* last, bool forbidden);
 
-  bool covers(const void* address) const { return size_t(static_cast<const char*>(address) - begin_) < bytes_; }
+  bool covers(const void* address) const {
+    return size_t(static_cast<const char*>(address) - begin_) < bytes_;
+  }
   // Takes note of an access within 16 bytes; `wide` if it is part of one of more than 8 bytes.
   void access(Observed& self, const char* address, size_t bytes, unsigned how, const void* caller, bool wide);
   // The latest fence before an atomic write to any of the bytes.
@@ -66,7 +68,8 @@ class Shadow {
     if (kind_ != Kind::buffers) return;
     line_of(address).lock.store(0, std::memory_order_release);
   }
-  // Whether one more plain load there would teach nothing. Looks without the lock: at worst a race is missed.
+  // Whether one more plain load there would teach nothing. Looks without the lock: at worst a race is
+  // missed.
   bool is_read_by_all(const char* address, size_t bytes) const;
   Kind kind() const { return kind_; }
   size_t offset(const char* address) const { return size_t(address - first_); }

@@ -147,8 +147,8 @@ void Worker::map_shared() {
       fail("no memory for shared memory");
     shared_end = static_cast<char*>(map) + kPage + pages;
   }
-  block.static_shared.cover(reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(range.begin) & ~uintptr_t(15)),
-                            range.begin, range.begin + range.bytes);
+  char* line = range.begin - reinterpret_cast<uintptr_t>(range.begin) % 16;
+  block.static_shared.cover(line, range.begin, range.begin + range.bytes);
   char* first = dynamic_shared();
   block.dynamic_shared.cover(shared_end - pages, first, first + job->shared_bytes);
 }
@@ -198,7 +198,8 @@ bool Worker::release_waiting() {
   if (in_barrier == threads) {
     votes = 0;
     for (unsigned i = 0; i < threads; ++i) {
-      if (fibers[i]->votes != fibers[0]->votes) fail("some threads are in __syncthreads, others in one with a vote");
+      if (fibers[i]->votes != fibers[0]->votes)
+        fail("some threads are in __syncthreads, others in a form of it that votes");
       votes += fibers[i]->votes && fibers[i]->value;
       fibers[i]->state = State::running;
     }

@@ -12,6 +12,8 @@
 //   its lanes. What one thread wrote, and what was ordered before its __threadfence(), is published by an
 //   atomic behind the fence to those that read the same place atomically, and to those ordered behind
 //   them. Volatile accesses count as atomic. It needs no unlucky timing: the order is what counts.
+//   It is stricter than CUDA in one thing: lanes that store to one place in one instruction race, even
+//   with the same value. One lane is enough.
 // What it cannot:
 // - Two writers and two readers at most are remembered of a word, so a race can hide behind others.
 // - A fence counts as published with any later atomic that its thread has written or that has seen
@@ -312,7 +314,7 @@ inline unsigned __float_as_uint(float x) { return simt::from_bits<unsigned>(simt
 inline double __longlong_as_double(long long x) { return simt::from_bits<double>(simt::to_bits(x)); }
 inline long long __double_as_longlong(double x) { return simt::from_bits<long long>(simt::to_bits(x)); }
 
-// Loads and stores with a wish for the caches: plain ones all the same, but for __ldcv.
+// Loads and stores with a wish for the caches: plain ones all the same.
 template <class T>
 __forceinline__ T __ldg(const T* address) { return *address; }
 template <class T>
@@ -324,13 +326,25 @@ __forceinline__ T __ldcs(const T* address) { return *address; }
 template <class T>
 __forceinline__ T __ldlu(const T* address) { return *address; }
 template <class T>
-__forceinline__ T __ldcv(const T* address) { return *static_cast<const volatile T*>(address); }
-template <class T>
 __forceinline__ void __stwb(T* address, simt::same<T> value) { *address = value; }
 template <class T>
 __forceinline__ void __stcg(T* address, simt::same<T> value) { *address = value; }
 template <class T>
 __forceinline__ void __stcs(T* address, simt::same<T> value) { *address = value; }
+
+// Volatile ones of 16 bytes, in one access as on the device: another thread may be writing or reading.
+namespace simt {
+typedef long long Words __attribute__((vector_size(16), may_alias));
+}
+template <class T>
+__forceinline__ T __ldcv(const T* address) {
+  const simt::Words words = *reinterpret_cast<const volatile simt::Words*>(address);
+  return __builtin_bit_cast(T, words);
+}
+template <class T>
+__forceinline__ void __stwt(T* address, simt::same<T> value) {
+  *reinterpret_cast<volatile simt::Words*>(address) = __builtin_bit_cast(simt::Words, value);
+}
 
 // Rounded once each: build.rs forbids the compiler to contract them.
 inline float __fmul_rn(float a, float b) { return a * b; }
@@ -354,7 +368,9 @@ Integer convert(Float rounded) {
   using limits = std::numeric_limits<Integer>;
   // The smallest number is a power of two or 0; one more than the largest is a power of two.
   const Float beyond = std::ldexp(Float(1), limits::digits);
-  return rounded != rounded ? 0 : rounded >= beyond ? limits::max() : rounded < Float(limits::min()) ? limits::min() : Integer(rounded);
+  if (rounded != rounded) return 0;
+  if (rounded >= beyond) return limits::max();
+  return rounded < Float(limits::min()) ? limits::min() : Integer(rounded);
 }
 }  // namespace simt
 inline int __float2int_rn(float x) { return simt::convert<int>(std::nearbyint(x)); }
