@@ -129,17 +129,37 @@ fn build_simt() {
 
     let compiler = env::var("CXX").unwrap_or_else(|_| "c++".into());
     let mut command: Vec<String> = compiler.split_whitespace().map(String::from).collect();
+    let watch = watch_accesses(&command);
     let options = ["-std=c++20", "-O2", "-g1", "-fPIC", "-Wall", "-Wextra", "-Wno-unknown-pragmas"];
     command.extend(options.map(String::from));
+    // What is rounded on its own in the source stays so.
+    command.push("-ffp-contract=off".into());
     // Ubuntu's compilers turn on a check that takes a switch of stacks for an error.
     command.push("-U_FORTIFY_SOURCE".into());
     command.extend(["-DRECIS_SIMT", "-Drecis=recis_simt", "-Icuda", "-include"].map(String::from));
     command.extend([defines.display().to_string(), "-xc++".into()]);
-    let mut files = sources();
-    files.extend(["cuda/simt/runtime.cpp", "cuda/simt/planted.cu"].map(PathBuf::from));
     let out = out_dir().join("simt");
-    archive("recis_simt", &compile(&command, &out, &files), &out);
+    let bed = ["memory", "places", "races", "runtime"].map(|name| format!("cuda/simt/{name}.cpp").into());
+    let mut objects = compile(&command, &out.join("bed"), &bed);
+    command.extend(watch);
+    let mut kernels = sources();
+    kernels.push("cuda/simt/planted.cu".into());
+    objects.extend(compile(&command, &out.join("kernels"), &kernels));
+    archive("recis_simt", &objects, &out);
     ["stdc++", "pthread"].iter().for_each(|lib| println!("cargo::rustc-link-lib={lib}"));
+}
+
+/// Options that let a kernel call `cuda/simt/races.cpp` before each load and store.
+fn watch_accesses(compiler: &[String]) -> Vec<String> {
+    let version = Command::new(&compiler[0]).args(&compiler[1..]).arg("--version").output();
+    let clang = version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("clang"));
+    // Volatile accesses are told apart. No load moves to where the source has none.
+    let options: &[&str] = if clang {
+        &["-fsanitize=thread", "-mllvm", "-tsan-distinguish-volatile=1"]
+    } else {
+        &["-fsanitize=thread", "--param=tsan-distinguish-volatile=1", "-fno-tree-loop-im", "-fno-tree-sra"]
+    };
+    options.iter().map(|option| option.to_string()).collect()
 }
 
 /// The functions of the C header.

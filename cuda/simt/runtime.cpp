@@ -1,5 +1,5 @@
-// Fibers, meetings and guarded memory behind simt.hpp.
-#include "simt.hpp"
+// Fibers and meetings behind simt.hpp.
+#include "races.hpp"
 
 #include <csetjmp>
 #include <csignal>
@@ -19,18 +19,15 @@
 namespace simt {
 namespace {
 
-constexpr size_t kPage = 4096, kStack = 128 << 10;
 constexpr int kSecondsWithoutEnd = 120;
-constexpr char kFill = 0x5a;  // what a buffer begins as, and what lies around it
+constexpr size_t kMostDynamicShared = 227 << 10;
 
 int seconds_without_end() {
   const char* seconds = getenv("RECIS_SIMT_SECONDS");
   return seconds ? atoi(seconds) : kSecondsWithoutEnd;
 }
 
-struct Job {
-  const char* kernel;
-  dim3 grid, block;
+struct Job : Launch {
   size_t shared_bytes;
   void (*entry)(void*);
   void* args;
@@ -49,7 +46,9 @@ struct Fiber {
   Meeting meeting;
   unsigned mask = 0;
   uint64_t value = 0;
+  bool votes = false;  // in a barrier: whether `value` is a vote
   Lanes lanes;
+  Observed observed;
 
   // Whether both are in the same warp operation.
   bool waits_with(const Fiber& other) const {
@@ -58,14 +57,15 @@ struct Fiber {
   }
 };
 
-// `bytes` (whole pages) of memory between two pages without access; null if there is none.
-void* map_guarded(size_t bytes) {
-  const size_t all = bytes + 2 * kPage;
-  void* map = mmap(nullptr, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (map == MAP_FAILED) return nullptr;
-  if (bytes == 0 || !mprotect(static_cast<char*>(map) + kPage, bytes, PROT_READ | PROT_WRITE)) return map;
-  munmap(map, all);
-  return nullptr;
+char* map_stack() {
+  const size_t bytes = 2 * kStack + kPage;
+  void* map = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (map == MAP_FAILED) fail("no memory for a stack");
+  // With a page at least before it, and one behind.
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(map) + kStack) / kStack * kStack;
+  char* stack = reinterpret_cast<char*>(begin);
+  if (mprotect(stack, kStack, PROT_READ | PROT_WRITE)) fail("no memory for a stack");
+  return stack;
 }
 
 // Runs blocks on one OS thread.
@@ -75,10 +75,15 @@ struct Worker {
   Fiber* current = nullptr;
   jmp_buf scheduler;
   unsigned threads = 0;
-  std::vector<char> shared;
+  int votes = 0;  // how many held in the last barrier with a vote
+  Block block;
+  // Ends against a page without access, as buffers do.
+  char* shared_end = nullptr;
 
   void run(Job& job);
-  void run_block(uint64_t block);
+  void map_shared();
+  char* dynamic_shared();
+  void run_block(uint64_t number);
   void resume(Fiber& fiber);
   bool release_waiting();
   bool complete_meeting(unsigned warp);
@@ -103,13 +108,12 @@ void fiber_main() {
 
 void Worker::resume(Fiber& fiber) {
   current = &fiber;
+  observed = job->watched.load(std::memory_order_relaxed) ? &fiber.observed : nullptr;
   if (_setjmp(scheduler) == 0) {
     if (fiber.started) _longjmp(fiber.context, 1);
     fiber.started = true;
     // Guarded, so that an overflow is seen.
-    void* map = map_guarded(kStack);
-    if (!map) fail("no memory for a stack");
-    fiber.stack = static_cast<char*>(map) + kPage;
+    fiber.stack = map_stack();
     ucontext_t context;
     getcontext(&context);
     context.uc_stack.ss_sp = fiber.stack;
@@ -119,6 +123,7 @@ void Worker::resume(Fiber& fiber) {
     setcontext(&context);
   }
   current = nullptr;
+  observed = nullptr;
 }
 
 void Worker::run(Job& new_job) {
@@ -127,18 +132,37 @@ void Worker::run(Job& new_job) {
   const uint64_t blocks = uint64_t(job->grid.x) * job->grid.y * job->grid.z;
   threads = job->block.x * job->block.y * job->block.z;
   while (fibers.size() < threads) fibers.push_back(std::make_unique<Fiber>());
-  shared.resize(job->shared_bytes + 16);
+  map_shared();
   for (uint64_t block; (block = job->next_block.fetch_add(1)) < blocks;) run_block(block);
   worker = nullptr;
 }
 
-void Worker::run_block(uint64_t block) {
+void Worker::map_shared() {
+  const Range range = static_shared();
+  const size_t pages = (kMostDynamicShared + kPage - 1) / kPage * kPage;
+  if (!shared_end) {
+    void* map = map_guarded(pages);
+    if (!map || !block.static_shared.map(Shadow::Kind::static_shared, range.bytes + 16) ||
+        !block.dynamic_shared.map(Shadow::Kind::dynamic_shared, pages + kPage))
+      fail("no memory for shared memory");
+    shared_end = static_cast<char*>(map) + kPage + pages;
+  }
+  char* line = range.begin - reinterpret_cast<uintptr_t>(range.begin) % 16;
+  block.static_shared.cover(line, range.begin, range.begin + range.bytes);
+  char* first = dynamic_shared();
+  block.dynamic_shared.cover(shared_end - pages, first, first + job->shared_bytes);
+}
+
+char* Worker::dynamic_shared() { return shared_end - (job->shared_bytes + 15) / 16 * 16; }
+
+void Worker::run_block(uint64_t number) {
   const dim3 grid = job->grid, size = job->block;
+  const dim3 place_of_block(unsigned(number % grid.x), unsigned(number / grid.x % grid.y),
+                            unsigned(number / grid.x / grid.y));
+  char* shared = dynamic_shared();
   // What the last block left must not look like a value this one wrote.
-  std::fill(shared.begin(), shared.end(), char(0xcd));
-  const dim3 place_of_block(unsigned(block % grid.x), unsigned(block / grid.x % grid.y),
-                            unsigned(block / grid.x / grid.y));
-  auto aligned = (reinterpret_cast<uintptr_t>(shared.data()) + 15) & ~uintptr_t(15);
+  std::fill(shared, shared_end, char(0xcd));
+  block.begin(*job, uint32_t(std::min(number, uint64_t(kBlocks))), threads);
   for (unsigned i = 0; i < threads; ++i) {
     Fiber& fiber = *fibers[i];
     fiber.state = State::running;
@@ -147,7 +171,8 @@ void Worker::run_block(uint64_t block) {
     fiber.place.block_dim = size;
     fiber.place.grid_dim = grid;
     fiber.place.linear = i;
-    fiber.place.dynamic_shared = reinterpret_cast<void*>(aligned);
+    fiber.place.dynamic_shared = shared;
+    fiber.observed.begin(block, i);
   }
   const time_t begin = time(nullptr);
   do {
@@ -171,7 +196,14 @@ bool Worker::release_waiting() {
   }
   if (finished == threads) return false;
   if (in_barrier == threads) {
-    for (unsigned i = 0; i < threads; ++i) fibers[i]->state = State::running;
+    votes = 0;
+    for (unsigned i = 0; i < threads; ++i) {
+      if (fibers[i]->votes != fibers[0]->votes)
+        fail("some threads are in __syncthreads, others in a form of it that votes");
+      votes += fibers[i]->votes && fibers[i]->value;
+      fibers[i]->state = State::running;
+    }
+    join_block(block, [&](unsigned i) -> Observed& { return fibers[i]->observed; });
     return true;
   }
   for (unsigned warp = 0; warp * 32 < threads; ++warp)
@@ -197,27 +229,25 @@ bool Worker::complete_meeting(unsigned warp) {
     if ((there & wanted) != wanted) continue;
     Lanes lanes{wanted, {}};
     for (unsigned lane = 0; lane < last - first; ++lane) lanes.value[lane] = fibers[first + lane]->value;
+    Observed* met[32];
+    unsigned count = 0;
     for (unsigned lane = 0; lane < last - first; ++lane)
       if (wanted >> lane & 1) {
         fibers[first + lane]->lanes = lanes;
         fibers[first + lane]->state = State::running;
+        met[count++] = &fibers[first + lane]->observed;
       }
+    join_lanes(met, count);
     return true;
   }
   return false;
-}
-
-// Blocks on other OS threads may be at fault too: the first one reports, and ends the program.
-void begin_report() {
-  static std::atomic_flag begun;
-  while (begun.test_and_set()) pause();
 }
 
 void Worker::report_stuck() {
   begin_report();
   // In the order of Meeting.
   static const char* const names[] = {"__syncwarp",      "__shfl_sync", "__shfl_up_sync",   "__shfl_down_sync",
-                                      "__shfl_xor_sync", "a vote",      "__match_any_sync", "__reduce_add_sync"};
+                                      "__shfl_xor_sync", "a vote",      "__match_any_sync", "a __reduce_.._sync"};
   const dim3 block = fibers[0]->place.block;
   fprintf(stderr, "simt: kernel %s, block (%u, %u, %u): some threads wait for others that never come\n",
           job->kernel, block.x, block.y, block.z);
@@ -240,17 +270,6 @@ void Worker::report_stuck() {
     i = end;
   }
   abort();
-}
-
-// Guarded memory, by its first byte.
-std::mutex memory_mutex;
-struct Memory {
-  char* map;
-  size_t map_bytes, bytes;
-};
-std::map<char*, Memory>& memories() {
-  static std::map<char*, Memory> memories;
-  return memories;
 }
 
 // Launches by operation, and one kernel at a time: what one stream on a device gives.
@@ -276,10 +295,7 @@ void on_fault(int number, siginfo_t* info, void* context) {
           p.block.x, p.block.y, p.block.z, p.thread.x, p.thread.y, p.thread.z, static_cast<void*>(address));
   char* stack = worker->current->stack;
   if (address >= stack - kPage && address < stack) fprintf(stderr, ", its stack has overflowed");
-  for (auto& [first, memory] : memories())
-    if (address >= memory.map && address < memory.map + memory.map_bytes)
-      fprintf(stderr, ", %td bytes from the begin of a buffer of %zu", address - first, memory.bytes);
-  fprintf(stderr, "\n");
+  fprintf(stderr, "%s\n", buffer_of(address).c_str());
   (void)number, (void)context;
   abort();
 }
@@ -309,11 +325,25 @@ struct FaultStack {
 
 }  // namespace
 
+void begin_report() {
+  static std::atomic_flag begun;
+  while (begun.test_and_set()) pause();
+}
+
 const Place& place() { return worker->current->place; }
 
 void block_barrier() {
+  worker->current->votes = false;
   worker->current->state = State::in_barrier;
   switch_to_scheduler();
+}
+
+int block_vote(bool predicate) {
+  worker->current->votes = true;
+  worker->current->value = predicate;
+  worker->current->state = State::in_barrier;
+  switch_to_scheduler();
+  return worker->votes;
 }
 
 const Lanes& meet(Meeting meeting, unsigned mask, uint64_t value) {
@@ -347,7 +377,10 @@ void launch(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, void
   std::lock_guard lock(launch_mutex);
   watch_faults();
   ++launches()[kernel];
-  Job job{kernel, grid, block, shared_bytes, entry, args};
+  if (uint64_t(block.x) * block.y * block.z > kThreadsOfBlock) fail("a block has more than 1024 threads");
+  if (shared_bytes > kMostDynamicShared) fail("a block has more than 227 KiB of shared memory");
+  begin_launch();
+  Job job{{kernel, grid, block, {}, true}, shared_bytes, entry, args};
   const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
   const uint64_t cores = std::max(2u, std::thread::hardware_concurrency());
   const unsigned count = unsigned(std::min(cores, blocks));
@@ -364,34 +397,6 @@ void launch(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, void
 }  // namespace simt
 
 using namespace simt;
-
-extern "C" void* recis_simt_allocate(size_t bytes) {
-  // The end lies against the guard, as near as 16-byte alignment of the beginning allows.
-  const size_t body = (bytes + 15) & ~size_t(15), pages = (body + kPage - 1) / kPage * kPage;
-  void* map = map_guarded(pages);
-  if (!map) return nullptr;
-  char* begin = static_cast<char*>(map) + kPage;
-  memset(begin, kFill, pages);
-  char* memory = begin + pages - body;
-  std::lock_guard lock(memory_mutex);
-  memories()[memory] = {static_cast<char*>(map), pages + 2 * kPage, bytes};
-  return memory;
-}
-
-extern "C" void recis_simt_release(void* memory) {
-  if (!memory) return;
-  std::lock_guard lock(memory_mutex);
-  auto found = memories().find(static_cast<char*>(memory));
-  if (found == memories().end()) fail("release of memory that was not allocated");
-  auto [first, buffer] = *found;
-  auto is_fill = [](char byte) { return byte == kFill; };
-  char* last = first + buffer.bytes;
-  if (!std::all_of(buffer.map + kPage, first, is_fill) ||
-      !std::all_of(last, buffer.map + buffer.map_bytes - kPage, is_fill))
-    fail("a kernel has written beside a buffer");
-  munmap(buffer.map, buffer.map_bytes);
-  memories().erase(found);
-}
 
 extern "C" int64_t recis_simt_launches(const char* op) {
   std::lock_guard lock(launch_mutex);
