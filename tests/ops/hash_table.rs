@@ -78,7 +78,7 @@ fn agrees_with_a_map_through_random_operations() {
             let mut rng = rng(kind as u64);
             let mut table = Tested::new(2, stream);
             let mut maps = [BTreeMap::new(), BTreeMap::new()];
-            for _ in 0..many_or_few(2000, 150, stream) {
+            for _ in 0..many_or_few(2000, 400, stream) {
                 let which = rng.random_range(0..2);
                 let ids: Vec<i64> = (0..rng.random_range(0..many_or_few(20, 100, stream)))
                     .map(|_| hostile(kind, rng.random_range(0..3000)))
@@ -125,7 +125,7 @@ fn growth_in_mid_stream_keeps_all_rows() {
             let mut table = Tested::new(3, stream);
             let mut rows = [(); 3].map(|()| BTreeMap::new());
             // A kernel table begins with room for 4096.
-            let (batches, len) = (many_or_few(40, 8, stream), 1500);
+            let (batches, len) = (many_or_few(40, 9, stream), 1500);
             for batch in 0..batches {
                 let which = batch % 3;
                 let ids: Vec<i64> = (0..len).map(|i| hostile(kind, (batch / 3 * len + i) as i64)).collect();
@@ -201,7 +201,7 @@ fn erased_rows_are_used_again() {
 fn one_key_very_often_is_one_row() {
     each(|stream| {
         let mut table = Tested::new(1, stream);
-        let (rows, new) = table.insert(0, &vec![-1; many_or_few(1_000_000, 30_000, stream)]);
+        let (rows, new) = table.insert(0, &vec![-1; many_or_few(1_000_000, 100_000, stream)]);
         assert_eq!((table.sizes(), new.len(), rows.iter().max()), (vec![1], 1, rows.iter().min()));
     });
 }
