@@ -61,7 +61,7 @@ fn every_launcher_is_executed() {
     truncate::launch_all();
     let never: Vec<_> = launchers().into_iter().filter(|op| launches(op) == 0).collect();
     assert_eq!(never, Vec::<String>::new());
-    assert!(launchers().len() > 50, "the header could not be read");
+    assert!(launchers().len() > 40, "the header could not be read: {:?}", launchers());
 }
 
 #[test]

@@ -1,4 +1,6 @@
-use recis::ffi::simt::{recis_feature_cross_forward, recis_feature_cross_workspace_size};
+use recis::ffi::simt::{
+    recis_feature_cross_forward, recis_feature_cross_workspace_size, recis_simt_allow_races,
+};
 use recis::ffi::{recis_ragged, recis_status};
 use recis::ops::cpu::feature_cross as cpu;
 

@@ -38,6 +38,16 @@ pub fn each_with_kernels(test: impl Fn(&Stream)) {
     });
 }
 
+/// [`each_with_kernels`] for contents that make no sense: segments that overlap may race.
+pub fn each_with_nonsense(test: impl Fn(&Stream)) {
+    each_with_kernels(|stream| {
+        // SAFETY: it only sets what the test bed reports.
+        unsafe { recis::ffi::simt::recis_simt_allow_races(1) };
+        test(stream);
+        unsafe { recis::ffi::simt::recis_simt_allow_races(0) };
+    });
+}
+
 /// `many`, or `few` where every thread of a kernel costs time.
 pub fn many_or_few(many: usize, few: usize, stream: &Stream) -> usize {
     if stream.device() == Device::Simt { few } else { many }
