@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kThreads)
       if (is_short(ids)) continue;
       WeightedSum<width> sum = sum_of_warp(ids, warp * groups + (lane >> shift), kWarps * groups);
       sums[warp][lane] = sum.embeddings;
-      weight_sums[warp] = sum.weights;
+      if (lane == 0) weight_sums[warp] = sum.weights;
       __syncthreads();
       if (warp == 0) {
         for (int other = 1; other < kWarps; ++other) {

@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t count = bounded(table_offsets + tables, capacity);
   for (int64_t i = grid_thread(); i < capacity; i += grid_threads()) {
     Found found{};
-    if (i < count) found = locate(storage, key_at(ids, table_offsets, tables, i));
+    if (i < count) found = locate(storage, key_at(ids, table_offsets, tables, i), [](const Slot* slot) { return *slot; });
     rows[i] = found.slot ? uint32_t(found.state) : RECIS_NO_ROW;
   }
 }
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t first = grid_thread() - lane; first < count; first += grid_threads()) {
     const int64_t i = first + lane;
     Found found{};
-    if (i < count) found = locate(storage, key_at(ids, table_offsets, tables, i));
+    if (i < count) found = locate(storage, key_at(ids, table_offsets, tables, i), [](const Slot* slot) { return load_shared(slot); });
     const Word state = found.in_open_bucket ? kEmpty : kErased;
     const bool erases = found.slot && atomicCAS(&found.slot->state, found.state, state) == found.state;
     const uint32_t ticket = take_ticket(&table->tickets, erases);

@@ -113,14 +113,15 @@ struct Found {
   bool in_open_bucket;  // whether the bucket has an empty slot
 };
 
-// Looks for a key while nothing is inserted.
-__device__ __forceinline__ Found locate(const Storage& storage, Key key) {
+// Looks for a key while nothing is inserted. `load` reads a slot: as shared if others erase meanwhile.
+template <class Load>
+__device__ __forceinline__ Found locate(const Storage& storage, Key key, Load load) {
   Probe probe(storage, key);
   do {
     Found found{};
 #pragma unroll
     for (int k = 0; k < kBucketSlots; ++k) {
-      const Slot slot = probe.bucket()[k];
+      const Slot slot = load(probe.bucket() + k);
       if (slot.holds(key.id, key.tag)) found.slot = probe.bucket() + k, found.state = slot.state;
       found.in_open_bucket |= slot.state == kEmpty;
     }

@@ -9,11 +9,13 @@ struct Coefficients {
   float alpha, decay, beta1, beta2, eps;
 };
 
+// Every operation rounds by itself: the bits are then RecIS's, on every device.
 __device__ __forceinline__ void update(float& e, float& m, float& v, float g, const Coefficients& c) {
-  e *= c.decay;
-  m = m * c.beta1 + g * (1.0f - c.beta1);
-  v = v * c.beta2 + (1.0f - c.beta2) * g * g;
-  e += c.alpha * (m / (sqrtf(v) + c.eps));
+  const float rest1 = __fsub_rn(1.0f, c.beta1), rest2 = __fsub_rn(1.0f, c.beta2);
+  m = __fadd_rn(__fmul_rn(m, c.beta1), __fmul_rn(g, rest1));
+  v = __fadd_rn(__fmul_rn(v, c.beta2), __fmul_rn(__fmul_rn(rest2, g), g));
+  const float change = __fdiv_rn(m, __fadd_rn(__fsqrt_rn(v), c.eps));
+  e = __fadd_rn(__fmul_rn(e, c.decay), __fmul_rn(c.alpha, change));
 }
 
 template <int width>

@@ -48,6 +48,10 @@ pub mod simt {
         pub fn recis_simt_release(memory: *mut c_void);
         /// How often kernels of an operation, such as `modulo.forward`, have been launched.
         pub fn recis_simt_launches(op: *const c_char) -> i64;
+        /// Whether kernels that the calling thread launches from now on may race (not 0) or end the
+        /// program (0, as at the beginning). For tests of contents that break the rules, such as
+        /// overlapping segments, where only memory safety counts.
+        pub fn recis_simt_allow_races(allow: c_int);
         /// Runs a kernel of `cuda/simt/planted.cu` by name and returns its result; −1 if there is
         /// none of that name.
         pub fn recis_simt_planted(name: *const c_char) -> c_int;

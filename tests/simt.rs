@@ -4,15 +4,18 @@
 use std::ffi::CString;
 use std::process::{Command, Output};
 
-use recis::ffi::simt::recis_simt_planted;
+use recis::ffi::simt::{recis_simt_allow_races, recis_simt_planted};
 
 const KERNEL: &str = "RECIS_PLANTED_KERNEL";
+const ALLOWED: &str = "RECIS_PLANTED_RACES_ALLOWED";
 
 /// Not a test of its own: what the others run in a process of their own.
 #[test]
 fn planted() {
     if let Ok(kernel) = std::env::var(KERNEL) {
         let name = CString::new(kernel).unwrap();
+        // SAFETY: it sets a flag of this thread.
+        unsafe { recis_simt_allow_races(std::env::var(ALLOWED).is_ok().into()) };
         // SAFETY: the name ends with 0.
         let result = unsafe { recis_simt_planted(name.as_ptr()) };
         println!("result {result}");
@@ -83,6 +86,13 @@ fn blocks_that_store_to_the_same_place() {
     let line = place("out[0] = out[0] + 1");
     caught("blocks_count", &["a race: ", "in no order", &line]);
     caught("blocks_share_a_byte", &["a race: writes 1 bytes at 0x", "wrote it before"]);
+}
+
+#[test]
+fn races_that_a_test_allows() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["planted", "--exact", "--nocapture"]).env(KERNEL, "blocks_store").env(ALLOWED, "1");
+    assert!(child.output().unwrap().status.success());
 }
 
 #[test]

@@ -128,6 +128,8 @@ struct Launch {
   Fences fences;
   // False from where the checker's numbers do not suffice.
   std::atomic<bool> watched{true};
+  // For tests of contents that no rule allows: then only memory safety counts.
+  bool races_allowed = false;
 };
 
 // The block that an OS thread runs.

@@ -279,6 +279,8 @@ std::map<std::string, int64_t>& launches() {
   return launches;
 }
 
+thread_local bool races_allowed = false;
+
 struct sigaction previous_action;
 
 // Says where a kernel touched memory that is not its own. Not async-signal-safe to the letter; the
@@ -380,7 +382,7 @@ void launch(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, void
   if (uint64_t(block.x) * block.y * block.z > kThreadsOfBlock) fail("a block has more than 1024 threads");
   if (shared_bytes > kMostDynamicShared) fail("a block has more than 227 KiB of shared memory");
   begin_launch();
-  Job job{{kernel, grid, block, {}, true}, shared_bytes, entry, args};
+  Job job{{kernel, grid, block, {}, true, races_allowed}, shared_bytes, entry, args};
   const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
   const uint64_t cores = std::max(2u, std::thread::hardware_concurrency());
   const unsigned count = unsigned(std::min(cores, blocks));
@@ -397,6 +399,8 @@ void launch(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, void
 }  // namespace simt
 
 using namespace simt;
+
+extern "C" void recis_simt_allow_races(int allow) { races_allowed = allow; }
 
 extern "C" int64_t recis_simt_launches(const char* op) {
   std::lock_guard lock(launch_mutex);

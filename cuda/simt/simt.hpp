@@ -127,6 +127,7 @@ void* recis_simt_allocate(size_t bytes);
 void recis_simt_release(void* memory);
 int64_t recis_simt_launches(const char* op);
 int recis_simt_planted(const char* name);
+void recis_simt_allow_races(int allow);
 }
 
 #define threadIdx (::simt::place().thread)
