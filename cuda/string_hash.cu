@@ -127,33 +127,35 @@ struct Murmur {
 
 template <class Hash>
 __global__ void __launch_bounds__(kThreads)
-    string_hash_kernel(const uint8_t* bytes, const int32_t* offsets, int64_t count, int64_t* out) {
+    string_hash_kernel(const uint8_t* bytes, int64_t capacity, const int32_t* offsets, int64_t count,
+                       int64_t* out) {
   for (int64_t i = grid_thread(); i < count; i += grid_threads()) {
-    const int32_t begin = offsets[i];
-    out[i] = int64_t(Hash()(bytes + begin, uint64_t(offsets[i + 1] - begin)));
+    const Segment string = segment_of(offsets, i, capacity);
+    out[i] = int64_t(Hash()(bytes + string.begin, uint64_t(string.end - string.begin)));
   }
 }
 
 template <class Hash>
-int string_hash(const char* op, const int8_t* bytes, const int32_t* offsets, int64_t count, int64_t* out,
-                recis_stream_t stream) {
+int string_hash(const char* op, const int8_t* bytes, int64_t capacity, const int32_t* offsets, int64_t count,
+                int64_t* out, recis_stream_t stream) {
   if (int status = first_of(require_array(out, count, op, "out"), require_array(offsets, 1, op, "offsets"),
-                            require(bytes || count == 0, op, "bytes", "is null")))
+                            require(bytes || count == 0, op, "bytes", "is null"),
+                            require(capacity >= 0, op, "bytes", "has a negative size")))
     return status;
   if (count == 0) return RECIS_OK;
   return launch(op, string_hash_kernel<Hash>, blocks_for(count), kThreads, 0, stream,
-                reinterpret_cast<const uint8_t*>(bytes), offsets, count, out);
+                reinterpret_cast<const uint8_t*>(bytes), capacity, offsets, count, out);
 }
 
 }  // namespace
 }  // namespace recis
 
-extern "C" int recis_string_hash_farm(const int8_t* bytes, const int32_t* offsets, int64_t count, int64_t* out,
-                                      recis_stream_t stream) {
-  return recis::string_hash<recis::Farm>("string_hash.farm", bytes, offsets, count, out, stream);
+extern "C" int recis_string_hash_farm(const int8_t* bytes, int64_t capacity, const int32_t* offsets,
+                                      int64_t count, int64_t* out, recis_stream_t stream) {
+  return recis::string_hash<recis::Farm>("string_hash.farm", bytes, capacity, offsets, count, out, stream);
 }
 
-extern "C" int recis_string_hash_murmur(const int8_t* bytes, const int32_t* offsets, int64_t count,
-                                        int64_t* out, recis_stream_t stream) {
-  return recis::string_hash<recis::Murmur>("string_hash.murmur", bytes, offsets, count, out, stream);
+extern "C" int recis_string_hash_murmur(const int8_t* bytes, int64_t capacity, const int32_t* offsets,
+                                        int64_t count, int64_t* out, recis_stream_t stream) {
+  return recis::string_hash<recis::Murmur>("string_hash.murmur", bytes, capacity, offsets, count, out, stream);
 }

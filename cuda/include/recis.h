@@ -84,12 +84,12 @@ int recis_bucketize_forward(const float *values, int64_t count, const float *bou
                             int64_t *out, recis_stream_t stream);
 
 /* One hash for each of `count` strings: out[i] is that of the bytes offsets[i]..offsets[i+1], the
- * unsigned number bit-cast. `bytes` needs no alignment, and may be null if there are no strings.
- * Farm is FarmHash's Fingerprint64, murmur is MurmurHash64A with seed 0. */
-int recis_string_hash_farm(const int8_t *bytes, const int32_t *offsets, int64_t count, int64_t *out,
-                           recis_stream_t stream);
-int recis_string_hash_murmur(const int8_t *bytes, const int32_t *offsets, int64_t count, int64_t *out,
-                             recis_stream_t stream);
+ * unsigned number bit-cast. `bytes` is [capacity]; it needs no alignment, and may be null if there are
+ * no strings. Farm is FarmHash's Fingerprint64, murmur is MurmurHash64A with seed 0. */
+int recis_string_hash_farm(const int8_t *bytes, int64_t capacity, const int32_t *offsets, int64_t count,
+                           int64_t *out, recis_stream_t stream);
+int recis_string_hash_murmur(const int8_t *bytes, int64_t capacity, const int32_t *offsets, int64_t count,
+                             int64_t *out, recis_stream_t stream);
 
 /* A step of Adam with decoupled weight decay over `count` elements of each array:
  *

@@ -211,6 +211,7 @@ unsafe extern "C" {
     ) -> ::core::ffi::c_int;
     pub fn recis_string_hash_farm(
         bytes: *const i8,
+        capacity: i64,
         offsets: *const i32,
         count: i64,
         out: *mut i64,
@@ -218,6 +219,7 @@ unsafe extern "C" {
     ) -> ::core::ffi::c_int;
     pub fn recis_string_hash_murmur(
         bytes: *const i8,
+        capacity: i64,
         offsets: *const i32,
         count: i64,
         out: *mut i64,

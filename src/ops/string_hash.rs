@@ -58,10 +58,15 @@ pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
         }
         _ => {
             let (bytes, offsets) = (c.bytes.on(stream)?, c.offsets.on(stream)?);
-            let (count, out) = (c.out.len() as i64, c.out.on_mut(stream)?);
+            let (capacity, count) = (c.bytes.len() as i64, c.out.len() as i64);
+            let out = c.out.on_mut(stream)?;
             match c.hash_type {
-                HashType::Farm => launch!(stream, recis_string_hash_farm(bytes, offsets, count, out)),
-                HashType::Murmur => launch!(stream, recis_string_hash_murmur(bytes, offsets, count, out)),
+                HashType::Farm => {
+                    launch!(stream, recis_string_hash_farm(bytes, capacity, offsets, count, out))
+                }
+                HashType::Murmur => {
+                    launch!(stream, recis_string_hash_murmur(bytes, capacity, offsets, count, out))
+                }
             }
         }
     })

@@ -41,14 +41,13 @@ fn rows_are_filled_cut_and_padded() {
 #[test]
 fn all_shapes_are_those_of_a_plain_loop() {
     each(|stream| {
-        let most = 200;
         for (segments, max_len, tile_len, dim) in [
             (0, 1, 1, 4),
             (1, 1, 1, 1),
             (7, 0, 3, 8),
             (40, 9, 5, 3),
             (33, 6, 6, 16),
-            (most, 50, 49, 8),
+            (200, 50, 49, 8),
             (5, 4, 0, 2),
         ] {
             let mut rng = rng((segments + dim) as u64);

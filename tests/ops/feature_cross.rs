@@ -5,7 +5,7 @@ use recis::device::Stream;
 use recis::ops::feature_cross::{Side, forward};
 use recis::ops::string_hash::murmur;
 
-use crate::common::{each, each_with_nonsense, hostile_offsets, on, ragged, read, rng};
+use crate::common::{each, each_with_kernels, on, ragged, read, rng};
 
 /// Values, offsets and weights of a side.
 type Raw<'a> = (&'a [i64], &'a [i32], Option<&'a [f32]>);
@@ -131,8 +131,10 @@ fn products_that_do_not_fit_are_refused() {
 
 #[test]
 fn offsets_that_lead_nowhere_do_no_harm() {
-    each_with_nonsense(|stream| {
-        let (ids, wild) = (on([1, 2, 1, 4], stream), on(hostile_offsets(9), stream));
+    each_with_kernels(|stream| {
+        // All ids are the second row's: rows that overlap would race, for what is unspecified anyway.
+        let wild = [9, -3, i32::MAX, 0, i32::MIN, -7, 0, i32::MIN, -1, 0];
+        let (ids, wild) = (on([1, 2, 1, 4], stream), on(wild, stream));
         let straight = on([0, 1, 1, 2, 2, 3, 3, 4, 4, 4], stream);
         for (x, y) in [(&wild, &straight), (&straight, &wild), (&wild, &wild)] {
             let [x, y] =

@@ -124,23 +124,27 @@ fn slices_cover_all_ranks_in_order() {
 #[test]
 fn owners_are_in_range_and_counted() {
     let ids: Vec<i64> = (0..5000).chain([-1, -2, i64::MIN, i64::MAX]).collect();
-    let stream = Stream::default();
-    for world_size in [1, 2, 7, 1000, 65_536] {
-        for owner in [Owner::Slices, Owner::Balanced] {
-            let found = owners(&ids.clone().into(), world_size, owner, &stream).unwrap();
-            let mut counts = vec![0; world_size];
-            for (&id, &rank) in ids.iter().zip(found.owners.host()) {
-                assert_eq!(rank as usize, owner.rank(id, world_size), "id {id}, {world_size} ranks");
-                counts[rank as usize] += 1;
+    each(|stream| {
+        for world_size in [1, 2, 7, 1000, 1025, 65_536] {
+            for owner in [Owner::Slices, Owner::Balanced] {
+                let found = owners(&on(&ids[..], stream), world_size, owner, stream).unwrap();
+                let mut counts = vec![0; world_size];
+                for (&id, rank) in ids.iter().zip(read(&found.owners, stream)) {
+                    assert_eq!(rank as usize, owner.rank(id, world_size), "id {id}, {world_size} ranks");
+                    counts[rank as usize] += 1;
+                }
+                assert_eq!(read(&found.counts, stream), counts);
             }
-            assert_eq!(found.counts.host(), counts);
         }
-    }
+        // Small ids are spread evenly.
+        let counts = owners(&on(&ids[..], stream), 4, Owner::Balanced, stream).unwrap().counts;
+        let counts = read(&counts, stream);
+        assert!(counts.iter().all(|&n| (1150..1350).contains(&n)), "{counts:?}");
+        let none = owners(&on([], stream), 3, Owner::Slices, stream).unwrap();
+        assert_eq!((none.owners.len(), read(&none.counts, stream)), (0, vec![0; 3]));
+        let error = owners(&on([], stream), 0, Owner::Slices, stream).unwrap_err();
+        assert_eq!(error.to_string(), "partition_ids: a world size of 0, not within 1..=65536");
+    });
     let hash = murmur(&5i64.to_le_bytes());
     assert_eq!(Owner::Balanced.rank(5, 3) as u64, ((hash >> 32) * 3) >> 32);
-    // Small ids are spread evenly.
-    let counts = owners(&ids.into(), 4, Owner::Balanced, &stream).unwrap().counts;
-    assert!(counts.host().iter().all(|&n| (1150..1350).contains(&n)), "{counts:?}");
-    let error = owners(&Buffer::default(), 0, Owner::Slices, &stream).unwrap_err();
-    assert_eq!(error.to_string(), "partition_ids: a world size of 0, not within 1..=65536");
 }

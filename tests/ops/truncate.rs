@@ -100,6 +100,15 @@ fn offsets_that_lead_nowhere_do_no_harm() {
             let cut = forward(&[column], stream).unwrap().remove(0);
             assert_eq!(read(&cut.offsets, stream).len(), 10);
         }
+        let straight = on([0, 1, 1, 2, 2, 3, 3, 4, 4, 4], stream);
+        for (offsets, row_offsets) in [(&offsets, &straight), (&straight, &offsets), (&offsets, &offsets)] {
+            for (keep, side) in [(0, Side::Left), (1, Side::Right), (3, Side::Left), (100, Side::Right)] {
+                let (values, weights) = (&values, Some(&weights));
+                let column = Lists { values, offsets, row_offsets, weights, keep, side };
+                let cut = lists(&[column], stream).unwrap().remove(0);
+                assert_eq!(read(&cut.offsets, stream).len(), 9 * keep + 1);
+            }
+        }
     });
 }
 
