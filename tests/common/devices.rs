@@ -1,7 +1,7 @@
 //! The devices that tests run on: the CPU, the kernels on the CPU, and every CUDA device there is.
 //! `RECIS_TEST_DEVICES=cpu,simt,cuda:0` chooses among them.
 
-use recis::device::{Device, Stream};
+use recis::device::Device;
 
 pub fn devices() -> Vec<Device> {
     let mut devices = Device::available();
@@ -15,9 +15,4 @@ pub fn devices() -> Vec<Device> {
         }
         Err(_) => devices,
     }
-}
-
-/// A stream on each of the devices.
-pub fn streams() -> Vec<Stream> {
-    devices().into_iter().map(|device| Stream::new(device).unwrap()).collect()
 }

@@ -4,8 +4,7 @@ use recis::Error;
 use recis::device::{Buffer, Device, Growing, Stream};
 use recis::ops::relu;
 
-use crate::common::{each, each_with_kernels, on, read};
-use crate::devices::streams;
+use crate::common::{each, each_with_kernels, on, read, streams};
 
 #[test]
 fn what_goes_to_a_device_comes_back() {

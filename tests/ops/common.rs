@@ -8,7 +8,7 @@ use recis::device::{Buffer, Device, Element, Stream};
 use recis::ops::lookup::Lookup;
 use recis::ops::partition_ids::{self, Column, Partition};
 
-use crate::devices::streams;
+use crate::devices::devices;
 
 /// Says which device a test has failed on.
 struct Running(Device);
@@ -19,6 +19,11 @@ impl Drop for Running {
             eprintln!("this was on {}", self.0);
         }
     }
+}
+
+/// A stream on each device.
+pub fn streams() -> Vec<Stream> {
+    devices().into_iter().map(|device| Stream::new(device).unwrap()).collect()
 }
 
 /// Runs a test on every device.
@@ -35,16 +40,6 @@ pub fn each_with_kernels(test: impl Fn(&Stream)) {
         if stream.device() != Device::Cpu {
             test(stream);
         }
-    });
-}
-
-/// [`each_with_kernels`] for contents that make no sense: segments that overlap may race.
-pub fn each_with_nonsense(test: impl Fn(&Stream)) {
-    each_with_kernels(|stream| {
-        // SAFETY: it only sets what the test bed reports.
-        unsafe { recis::ffi::simt::recis_simt_allow_races(1) };
-        test(stream);
-        unsafe { recis::ffi::simt::recis_simt_allow_races(0) };
     });
 }
 

@@ -10,12 +10,15 @@ mod runner;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use recis::device::Stream;
+
 fn main() -> ExitCode {
     // Arguments are for libtest, which this is not; they are ignored.
     let folder = std::env::var_os("RECIS_VECTORS").map_or_else(runner::default_folder, PathBuf::from);
     let (mut passed, mut failed) = (0, 0);
-    for stream in devices::streams() {
-        println!("on {}", stream.device());
+    for device in devices::devices() {
+        println!("on {device}");
+        let stream = Stream::new(device).expect("it is there");
         let report = runner::run(&folder, &stream);
         report.lines.iter().for_each(|line| println!("{line}"));
         report.failures.iter().for_each(|failure| println!("{failure}"));
