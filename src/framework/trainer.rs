@@ -33,6 +33,8 @@ pub struct Trainer {
     pending: VecDeque<Pending>,
     /// When the last step was told of, if nothing else was done since.
     last_report: Option<Instant>,
+    /// Seconds spent waiting for batches since then.
+    waited: f64,
 }
 
 /// A step that a device is working on.
@@ -107,6 +109,7 @@ impl Trainer {
             logger: Logger::new("Trainer"),
             pending: VecDeque::new(),
             last_report: None,
+            waited: 0.0,
         })
     }
 
@@ -243,7 +246,7 @@ impl Trainer {
         loop {
             let asked = Instant::now();
             let Some(batch) = batches.next().transpose()? else { break };
-            let wait_seconds = asked.elapsed().as_secs_f64();
+            self.waited += asked.elapsed().as_secs_f64();
             let report = StepReport {
                 global_step: self.progress.step,
                 local_step: self.local_step,
@@ -251,7 +254,7 @@ impl Trainer {
                 metrics: Metrics::new(),
                 rows: batch.rows,
                 step_seconds: 0.0,
-                wait_seconds,
+                wait_seconds: 0.0,
             };
             let place = batch.place(0);
             let step = self.plan.train_batch(&batch).map_err(|e| in_batch(e, report.global_step, &place))?;
@@ -308,6 +311,7 @@ impl Trainer {
             metrics.for_each(|(name, value)| report.metrics.set(name, value));
             // Steps overlap on a device: what counts is how long after the one before.
             report.step_seconds = self.last_report.unwrap_or(asked).elapsed().as_secs_f64();
+            report.wait_seconds = std::mem::take(&mut self.waited);
             self.last_report = Some(Instant::now());
             self.hooks.iter_mut().try_for_each(|hook| hook.after_step(&report))?;
             *last = Some(report);
@@ -328,7 +332,7 @@ impl Trainer {
     }
 
     fn save(&mut self) -> Result<()> {
-        self.last_report = None;
+        (self.last_report, self.waited) = (None, 0.0);
         let ModelSnapshot { tables, arrays } = self.plan.snapshot()?;
         let step = self.progress.step;
         let progress = serde_json::to_value(&self.progress).map_err(|e| Error::Checkpoint {
