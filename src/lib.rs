@@ -35,6 +35,9 @@ mod snapshot;
 #[cfg(feature = "trainer")]
 mod tensor;
 
+/// The cudarc that [`device::Stream`] and [`device::Buffer`] take streams and arrays of. A program that
+/// uses it through here has the same version.
+pub use cudarc;
 pub use error::{Error, Result};
 #[cfg(feature = "trainer")]
 pub use tensor::{Batch, DenseTensor, Position, RaggedTensor, Source, Tensor, Values};
