@@ -24,7 +24,7 @@ TOO_LARGE = {"table": 4096, "logical_table": 4096, "modulus": 0}
 OPTIONAL = {
     ("recis_ragged", "weights"), ("recis_ids_column", "offsets"), ("recis_gradients", "count"),
     ("*", "count const uint32_t *"), ("*", "weights const float *"), ("recis_bce_forward", "d_prediction"),
-    ("recis_hash_table_destroy", "table"),
+    ("recis_linear_tile_workspace_size", "occurrences"),
 }
 # Fields in the order of their structs.
 STRUCTS = {
@@ -47,7 +47,12 @@ FIELDS = {
 PLACES = {"recis_dense_columns": 8, "recis_tile": 0}
 # Where a dense column alone is asked for, and what else differs by function.
 BY_FUNCTION = {("recis_linear_tile_backward_dense", "width"): 4}
-# No driver is needed to answer: these succeed everywhere.
+# Sizes at which every function that takes scratch memory needs some. Such calls are refused: no array has
+# to be that large.
+LARGE = {"rows": 100000}
+LARGE_FIELDS = {("recis_ragged", "rows"): 100000, ("recis_linear_size", "rows"): 512,
+                ("recis_linear_size", "inputs"): 512, ("recis_linear_size", "outputs"): 512,
+                ("recis_lookup", "segments"): 512, ("recis_dense_columns", "width"): 400}
 POINTERS = {"values", "offsets", "weights", "ids", "storage", "rows", "count", "embeddings", "inverse",
             "positions", "starts", "table_offsets", "x"}
 
@@ -62,21 +67,20 @@ def parameters_of(text):
     return [(part.group(1).strip(), part.group(2)) for part in parts]
 
 
-def struct_literal(struct, arrays, changed=None):
+def struct_literal(struct, arrays, changed=None, large=False):
     """The struct as a compound literal, with one field changed."""
     if struct == "recis_initializer":
         return "(recis_initializer){.distribution = RECIS_CONSTANT}"
     fields = []
     for field in STRUCTS[struct]:
         if field == "lookup":
-            inner = changed[0].split(".", 1)[1] if changed and changed[0].startswith("lookup.") else None
-            value = struct_literal("recis_lookup", arrays, (inner, changed[1]) if inner else None)
+            value = struct_literal("recis_lookup", arrays, None, large)
         elif is_pointer(struct, field):
             value = f"array({next(arrays)})"
         elif field == "first_column":
             value = str(PLACES[struct])
         else:
-            value = str(FIELDS[field])
+            value = str(large and LARGE_FIELDS.get((struct, field)) or FIELDS[field])
         if changed and changed[0] == field:
             value = changed[1]
         fields.append(f".{field} = {value}")
@@ -101,20 +105,20 @@ class Call:
     def __init__(self, name, parameters):
         self.name, self.parameters = name, parameters
 
-    def text(self, place=None, value=None, field=None):
+    def text(self, place=None, value=None, field=None, large=False):
         arrays, arguments = numbers(), []
         for i, (kind, name) in enumerate(self.parameters):
             changed = (field, value) if place == i and field else None
-            argument = self.argument(kind, name, arrays, changed)
+            argument = self.argument(kind, name, arrays, changed, large)
             arguments.append(value if place == i and not field else argument)
         return f"{self.name}({', '.join(arguments)})"
 
-    def argument(self, kind, name, arrays, changed):
+    def argument(self, kind, name, arrays, changed, large):
         struct = kind.replace("const ", "").rstrip("* ")
         if kind == "recis_stream_t":
             return "NULL"
         if struct in STRUCTS:
-            return "&" + struct_literal(struct, arrays, changed)
+            return "&" + struct_literal(struct, arrays, changed, large)
         if kind == "recis_hash_table **":
             return "&made"
         if struct == "recis_hash_table":
@@ -122,11 +126,13 @@ class Call:
         if kind == "size_t *":
             return "&bytes"
         if name == "workspace_bytes":
-            return "WORKSPACE"
+            return "SIZE_MAX" if large else "WORKSPACE"
         if "*" in kind:
             return f"array({next(arrays)})" if name != "workspace" else "workspace"
         if kind.startswith("recis_"):
             return "0"
+        if large and name in LARGE:
+            return str(LARGE[name])
         return str(BY_FUNCTION.get((self.name, name), SIZES.get(name, 1)))
 
     def may_be_null(self, kind, name):
@@ -139,7 +145,8 @@ class Call:
             if kind == "recis_stream_t" or name == "workspace":
                 continue
             if struct in STRUCTS:
-                yield i, None, "NULL", "null"
+                if not self.may_be_null("", name):
+                    yield i, None, "NULL", "null"
                 yield from ((i, *mistake) for mistake in self.of_struct(struct))
             elif "*" in kind:
                 if not self.may_be_null(kind, name):
@@ -156,7 +163,7 @@ class Call:
             elif kind in ("int64_t", "int32_t") and name not in ANY:
                 yield i, None, "-1", ""
 
-    def of_struct(self, struct, prefix=""):
+    def of_struct(self, struct):
         for field in STRUCTS[struct]:
             if field == "lookup":
                 # Of a tile, only the layer's checks; those of its lookup are combine's.
@@ -164,13 +171,15 @@ class Call:
             if is_pointer(struct, field):
                 # Sizes say how much scratch memory is needed; they may leave arrays out of account.
                 if (struct, field) not in OPTIONAL and "workspace_size" not in self.name:
-                    yield prefix + field, "NULL", "null"
+                    yield field, "NULL", "null"
                 if "workspace_size" not in self.name:
-                    yield prefix + field, "misaligned()", "not aligned to 16 bytes"
+                    yield field, "misaligned()", "not aligned to 16 bytes"
             elif field == "table":
-                yield prefix + field, "4096", ""
+                # No size depends on it.
+                if "workspace_size" not in self.name:
+                    yield field, "4096", ""
             else:
-                yield prefix + field, "-1", ""
+                yield field, "-1", ""
 
 
 HEAD = """\
@@ -186,7 +195,6 @@ print(HEAD)
 for kind, call in calls:
     if call.name in ("recis_hash_table_destroy", "recis_hash_table_create"):
         continue
-    operation = re.sub(r"^recis_", "", call.name)
     print(f"  /* {call.name} */")
     if kind != "int" or not call.parameters:
         print(f"  answer(\"{call.name}\", (uint64_t){call.text()});")
@@ -198,9 +206,9 @@ for kind, call in calls:
               f"\"{message}\", {call.text(place, value, field)});")
     for place, (_, name) in enumerate(call.parameters):
         if name == "workspace":
-            print(f"  refuse_workspace(\"{call.name}\", \"workspace = NULL\", {call.text(place, 'NULL')});")
+            print(f"  refuse_workspace(\"{call.name}\", \"workspace = NULL\", {call.text(place, 'NULL', large=True)});")
             print(f"  refuse_workspace(\"{call.name}\", \"workspace misaligned\", "
-                  f"{call.text(place, 'misaligned()')});")
+                  f"{call.text(place, 'misaligned()', large=True)});")
         if name == "workspace_bytes":
-            print(f"  refuse_workspace(\"{call.name}\", \"workspace_bytes = 0\", {call.text(place, '0')});")
+            print(f"  refuse_workspace(\"{call.name}\", \"workspace_bytes = 0\", {call.text(place, '0', large=True)});")
 print("  return end();\n}")
