@@ -1,4 +1,5 @@
 // Threads of one process on the library at once: a table each, one table in turns, and errors of their own.
+// `threads --without-turns` breaks the rule, for ThreadSanitizer to see.
 #include "../../examples/c/memory.h"
 #include "recis.hpp"
 
@@ -123,6 +124,13 @@ void shared_table(int thread, recis::HashTable& table, Turns& turns) {
     });
 }
 
+void erase_without_turns(int thread, recis::HashTable& table) {
+  Stream stream;
+  Batch batch(thread * kIds);
+  for (int round = 0; round < 50; ++round) table.erase(batch.span(), stream.get());
+  stream.wait();
+}
+
 template <class F>
 void in_two_threads(F f) {
   std::thread first(f, 0), second(f, 1);
@@ -132,13 +140,15 @@ void in_two_threads(F f) {
 
 }  // namespace
 
-int main() try {
+int main(int count, char** arguments) try {
   in_two_threads(own_table);
   Stream stream;
   recis::HashTable table(16, stream.get());
   stream.wait();
   Turns turns;
   in_two_threads([&](int thread) { shared_table(thread, table, turns); });
+  if (count > 1 && std::string(arguments[1]) == "--without-turns")
+    in_two_threads([&](int thread) { erase_without_turns(thread, table); });
   std::printf("threads: a table each, and one in turns\n");
   return 0;
 } catch (const std::exception& error) {
