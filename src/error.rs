@@ -55,6 +55,18 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// Ranks that have lost each other.
+    #[error("rank {rank}, {operation} of step {step}: {what}")]
+    Rank {
+        /// The rank that says so.
+        rank: usize,
+        /// What the ranks were to do together.
+        operation: &'static str,
+        /// The step in which they were to do it.
+        step: u64,
+        /// Which rank is missing, and why as far as it is known.
+        what: String,
+    },
     /// A checkpoint that cannot be written or restored.
     #[error("checkpoint {}: {what}", path.display())]
     Checkpoint {

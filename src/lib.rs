@@ -5,6 +5,7 @@
 //! - [`framework`]: [`framework::Trainer`], its arguments, hooks, checkpoints and log lines
 //! - [`io`], [`features`], [`nn`], [`optim`], [`metrics`]: what a model is made of, in the
 //!   vocabulary of RecIS
+//! - [`dist`]: several ranks that train one model
 //! - [`ops`]: one file per operation, which checks shapes once and then calls the form for the
 //!   device
 //! - [`device`]: devices, streams and buffers
@@ -14,6 +15,8 @@
 #![deny(missing_docs)]
 
 pub mod device;
+#[cfg(feature = "trainer")]
+pub mod dist;
 mod error;
 pub mod ffi;
 pub mod ops;
