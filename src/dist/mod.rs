@@ -32,7 +32,7 @@ pub use array::{Array, ArrayMut};
 pub use meter::Sent;
 
 use crate::Result;
-use crate::device::{Device, Stream};
+use crate::device::{Buffer, Device, Stream};
 use launch::World;
 
 /// How values of several ranks become one.
@@ -91,6 +91,25 @@ pub trait Communicator: Send + Sync + fmt::Debug {
 
     /// Waits until all ranks have come here.
     fn barrier(&self) -> Result<()>;
+}
+
+/// Gives every rank the bytes of all, in the order of the ranks. For little: a byte travels as a word.
+pub fn gather_bytes(communicator: &dyn Communicator, bytes: &[u8], stream: &Stream) -> Result<Vec<Vec<u8>>> {
+    let ranks = communicator.world_size();
+    let lengths = communicator.exchange_counts(&vec![bytes.len() as u64; ranks], stream)?;
+    let lengths: Vec<usize> = lengths.iter().map(|&length| length as usize).collect();
+    let own = bytes.iter().map(|&byte| u64::from(byte)).collect::<Vec<_>>().repeat(ranks);
+    let (own, mut all) = (Buffer::from_vec(own, stream)?, Buffer::<u64>::zeros(0, stream)?);
+    let sent = vec![bytes.len(); ranks];
+    communicator.all_to_all((&own).into(), &sent, (&mut all).into(), &lengths, stream)?;
+    let all = all.to_vec(stream)?;
+    let mut rest = all.as_slice();
+    let parts = lengths.iter().map(|&length| {
+        let (part, others) = rest.split_at(length);
+        rest = others;
+        part.iter().map(|&word| word as u8).collect()
+    });
+    Ok(parts.collect())
 }
 
 /// How long a rank waits for the others before it gives up (300 s), unless
