@@ -6,7 +6,7 @@ use std::time::Duration;
 use recis::device::{Device, Stream};
 use recis::dist::{Communicator, local};
 use recis::metrics::{Auroc, Metric};
-use recis::nn::{Plan, PlanOptions};
+use recis::nn::{Model, Plan, PlanOptions};
 use recis::ops::partition_ids::Owner;
 use recis::optim::{AdamW, SparseAdamWTF};
 use recis::{Batch, DenseTensor, RaggedTensor, Result, Tensor, Values};
@@ -22,8 +22,12 @@ const LR: f64 = 0.001;
 pub type Rank = Option<Arc<dyn Communicator>>;
 
 pub fn plan_of(rank: Rank, device: Device, owner: Owner) -> Result<Plan> {
+    plan_with(model(), rank, device, owner)
+}
+
+pub fn plan_with(model: Model, rank: Rank, device: Device, owner: Owner) -> Result<Plan> {
     let options = PlanOptions { device, communicator: rank, owner, ..PlanOptions::default() };
-    Plan::new(model(), AdamW::new(LR), SparseAdamWTF::new(LR), &options)
+    Plan::new(model, AdamW::new(LR), SparseAdamWTF::new(LR), &options)
 }
 
 /// Runs `rank` on as many threads, each with its communicator; what they return, in order.

@@ -7,10 +7,12 @@ use recis::Batch;
 use recis::device::Device;
 use recis::dist::Communicator;
 use recis::framework::{Metrics, StopReason, Trainer};
+use recis::nn::StepOutput;
+use recis::nn::embedding::GradReduceBy;
 use recis::ops::partition_ids::Owner;
 
-use crate::harness::{on_threads, part, plan_of, rows};
-use crate::model::{Memory, arguments, batch, ids};
+use crate::harness::{on_threads, part, plan_of, plan_with, rows};
+use crate::model::{Memory, arguments, batch, embeddings, ids, model};
 
 /// Trains each rank on its batches.
 fn train(data: impl Fn(usize) -> Vec<Batch> + Sync, ranks: usize) -> Vec<recis::Result<(StopReason, u64)>> {
@@ -61,31 +63,40 @@ fn batches_may_be_empty_and_of_different_sizes() {
     }
 }
 
-#[test]
-fn an_empty_batch_counts_as_one_without_gradient() {
-    [Device::Cpu, Device::Simt].into_iter().for_each(an_empty_batch_counts_as_one_without_gradient_on);
+/// The first step of two ranks, each with its batch: what the first says, and the first moments of the
+/// first table, added up.
+fn first_step(
+    reduce_by: GradReduceBy,
+    device: Device,
+    data: impl Fn(usize) -> Batch + Sync,
+) -> (StepOutput, f32) {
+    let found = on_threads(2, |rank| {
+        let mut embeddings = embeddings();
+        embeddings.iter_mut().for_each(|(_, option)| option.grad_reduce_by = reduce_by);
+        let data = data(rank.rank());
+        let mut plan =
+            plan_with(model().embeddings(embeddings), Some(rank), device, Owner::Balanced).unwrap();
+        let output = plan.train_batch(&data).unwrap().wait().unwrap();
+        plan.apply_gradients().unwrap();
+        let table = &plan.snapshot().unwrap().tables[0];
+        let moment = table.slots.iter().find(|(name, _)| name.ends_with("exp_avg")).unwrap();
+        (output, moment.1.iter().map(|value| value.abs()).sum())
+    });
+    found.into_iter().next().unwrap()
 }
 
-fn an_empty_batch_counts_as_one_without_gradient_on(device: Device) {
-    let weights = |data: &(dyn Fn(usize) -> Batch + Sync)| {
-        let models = on_threads(2, |rank| {
-            let mut plan = plan_of(Some(rank.clone()), device, Owner::Balanced).unwrap();
-            let output = plan.train_batch(&data(rank.rank())).unwrap().wait().unwrap();
-            plan.apply_gradients().unwrap();
-            (output, plan.snapshot().unwrap())
-        });
-        models.into_iter().next().unwrap()
-    };
-    let (loss, model) = weights(&|rank| if rank == 0 { batch(1, 8) } else { rows(&batch(1, 8), 0, 0) });
-    let (same_loss, same) = weights(&|_| batch(1, 8));
-    // The loss is over rows, and the same; Adam's first moment is half as long.
-    assert!((loss.loss - same_loss.loss).abs() < 1e-6 && loss.rows == 8 && same_loss.rows == 16);
-    let moment = |model: &recis::nn::ModelSnapshot| {
-        let slot = &model.tables[0].slots.iter().find(|(name, _)| name.ends_with("exp_avg")).unwrap().1;
-        slot.iter().map(|value| value.abs()).sum::<f32>()
-    };
-    let ratio = moment(&model) / moment(&same);
-    assert!((ratio - 0.5).abs() < 1e-4, "{ratio}");
+#[test]
+fn gradients_are_averaged_over_all_ranks_or_over_those_that_have_one() {
+    for device in [Device::Cpu, Device::Simt] {
+        for (reduce_by, share) in [(GradReduceBy::Worker, 0.5), (GradReduceBy::Id, 1.0)] {
+            let end = |rank: usize| if rank == 0 { 8 } else { 0 };
+            let (one, half) = first_step(reduce_by, device, |rank| rows(&batch(1, 8), 0, end(rank)));
+            let (both, whole) = first_step(reduce_by, device, |_| batch(1, 8));
+            // The loss is the mean over rows, and the same.
+            assert!((one.loss - both.loss).abs() < 1e-6 && (one.rows, both.rows) == (8, 16));
+            assert!((half / whole - share).abs() < 1e-4, "{reduce_by:?} on {device}: {}", half / whole);
+        }
+    }
 }
 
 #[test]
