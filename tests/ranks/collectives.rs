@@ -4,49 +4,58 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use recis::Error;
-use recis::device::{Buffer, Stream};
+use recis::device::{Buffer, Device, Stream};
 use recis::dist::launch::World;
 use recis::dist::{Communicator, Reduce, gather_bytes, local, process};
 
 use crate::harness::on_threads;
 
 /// Every operation once, with what can be said of its result on rank `rank`.
-fn exercise(rank: &dyn Communicator) {
-    let (me, ranks, stream) = (rank.rank(), rank.world_size(), Stream::default());
+pub fn exercise(rank: &dyn Communicator, stream: &Stream) {
+    let (me, ranks) = (rank.rank(), rank.world_size());
     let total = (ranks * (ranks - 1) / 2) as i64;
 
-    let mut sum: Buffer<i64> = vec![me as i64, 1].into();
-    rank.all_reduce((&mut sum).into(), Reduce::Sum, &stream).unwrap();
-    assert_eq!(sum.host(), [total, ranks as i64]);
-    let mut most: Buffer<u64> = vec![me as u64, u64::MAX - me as u64].into();
-    rank.all_reduce((&mut most).into(), Reduce::Max, &stream).unwrap();
-    assert_eq!(most.host(), [ranks as u64 - 1, u64::MAX]);
-    let mut floats: Buffer<f32> = vec![0.5; 3].into();
-    rank.all_reduce((&mut floats).into(), Reduce::Sum, &stream).unwrap();
-    assert_eq!(floats.host(), [0.5 * ranks as f32; 3]);
+    let mut sum: Buffer<i64> = Buffer::from_vec(vec![me as i64, 1], stream).unwrap();
+    rank.all_reduce((&mut sum).into(), Reduce::Sum, stream).unwrap();
+    assert_eq!(sum.to_vec(stream).unwrap(), [total, ranks as i64]);
+    let mut most: Buffer<u64> = Buffer::from_vec(vec![me as u64, u64::MAX - me as u64], stream).unwrap();
+    rank.all_reduce((&mut most).into(), Reduce::Max, stream).unwrap();
+    assert_eq!(most.to_vec(stream).unwrap(), [ranks as u64 - 1, u64::MAX]);
+    let mut floats: Buffer<f32> = Buffer::from_vec(vec![0.5; 3], stream).unwrap();
+    rank.all_reduce((&mut floats).into(), Reduce::Sum, stream).unwrap();
+    assert_eq!(floats.to_vec(stream).unwrap(), [0.5 * ranks as f32; 3]);
 
     let mut all = Buffer::<f32>::default();
-    rank.all_gather((&Buffer::from(vec![me as f32, 0.5])).into(), (&mut all).into(), &stream).unwrap();
-    assert_eq!(all.host(), (0..ranks).flat_map(|r| [r as f32, 0.5]).collect::<Vec<_>>());
+    rank.all_gather(
+        (&Buffer::from_vec(vec![me as f32, 0.5], stream).unwrap()).into(),
+        (&mut all).into(),
+        stream,
+    )
+    .unwrap();
+    assert_eq!(all.to_vec(stream).unwrap(), (0..ranks).flat_map(|r| [r as f32, 0.5]).collect::<Vec<_>>());
     for root in 0..ranks {
-        let mut value: Buffer<i64> = vec![me as i64; 2].into();
-        rank.broadcast((&mut value).into(), root, &stream).unwrap();
-        assert_eq!(value.host(), [root as i64; 2]);
+        let mut value: Buffer<i64> = Buffer::from_vec(vec![me as i64; 2], stream).unwrap();
+        rank.broadcast((&mut value).into(), root, stream).unwrap();
+        assert_eq!(value.to_vec(stream).unwrap(), [root as i64; 2]);
     }
 
     // Rank a sends (a + 2 b) % 3 values "a b" to rank b: some get none.
     let count = |from: usize, to: usize| (from + 2 * to) % 3;
     let counts: Vec<u64> = (0..ranks).map(|to| count(me, to) as u64).collect();
-    let come = rank.exchange_counts(&counts, &stream).unwrap();
+    let come = rank.exchange_counts(&counts, stream).unwrap();
     assert_eq!(come, (0..ranks).map(|from| count(from, me) as u64).collect::<Vec<_>>());
     let value = |from: usize, to: usize| vec![(10 * from + to) as i64; count(from, to)];
-    let send: Buffer<i64> = (0..ranks).flat_map(|to| value(me, to)).collect::<Vec<_>>().into();
+    let send: Buffer<i64> =
+        Buffer::from_vec((0..ranks).flat_map(|to| value(me, to)).collect::<Vec<_>>(), stream).unwrap();
     let sizes = |counts: &[u64]| counts.iter().map(|&count| count as usize).collect::<Vec<_>>();
     let mut found = Buffer::<i64>::default();
-    rank.all_to_all((&send).into(), &sizes(&counts), (&mut found).into(), &sizes(&come), &stream).unwrap();
-    assert_eq!(found.host(), (0..ranks).flat_map(|from| value(from, me)).collect::<Vec<_>>());
+    rank.all_to_all((&send).into(), &sizes(&counts), (&mut found).into(), &sizes(&come), stream).unwrap();
+    assert_eq!(
+        found.to_vec(stream).unwrap(),
+        (0..ranks).flat_map(|from| value(from, me)).collect::<Vec<_>>()
+    );
 
-    let names = gather_bytes(rank, "x".repeat(me).as_bytes(), &stream).unwrap();
+    let names = gather_bytes(rank, "x".repeat(me).as_bytes(), stream).unwrap();
     assert_eq!(names.iter().map(Vec::len).collect::<Vec<_>>(), (0..ranks).collect::<Vec<_>>());
     rank.barrier().unwrap();
 }
@@ -54,7 +63,9 @@ fn exercise(rank: &dyn Communicator) {
 #[test]
 fn threads_exchange_everything() {
     for ranks in 1..=4 {
-        on_threads(ranks, |rank| exercise(rank.as_ref()));
+        for device in [Device::Cpu, Device::Simt] {
+            on_threads(ranks, |rank| exercise(rank.as_ref(), &Stream::new(device).unwrap()));
+        }
     }
 }
 
@@ -81,7 +92,7 @@ fn on_sockets<T: Send>(
 #[test]
 fn sockets_exchange_everything() {
     for ranks in 1..=4 {
-        on_sockets(ranks, Duration::from_secs(60), |rank| exercise(rank.as_ref()));
+        on_sockets(ranks, Duration::from_secs(60), |rank| exercise(rank.as_ref(), &Stream::default()));
     }
 }
 

@@ -35,7 +35,8 @@ fn the_same_ranks_learn_the_same_bits() {
     assert!(run() == run());
 }
 
-fn check(alone: &Trace, traces: &[Trace], what: &str) {
+/// Compares what several ranks have learned with what one did.
+pub fn check(alone: &Trace, traces: &[Trace], what: &str) {
     for trace in traces {
         assert_eq!(trace.losses, traces[0].losses, "{what}: all ranks know the same loss");
         assert_eq!(trace.aucs, traces[0].aucs, "{what}: all ranks know the same AUC");

@@ -8,5 +8,6 @@ mod harness;
 #[path = "../deepctr/model.rs"]
 #[expect(dead_code, reason = "its other half is for the tests of one rank")]
 mod model;
+mod nccl;
 mod processes;
 mod uneven;

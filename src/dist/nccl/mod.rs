@@ -18,7 +18,7 @@ use super::array::Dtype;
 use super::meter::Meter;
 use super::process::Process;
 use super::{Array, ArrayMut, Communicator, Reduce, Sent};
-use crate::device::{Buffer, Element, Stream};
+use crate::device::{Buffer, Stream};
 use crate::error::ensure;
 use crate::{Error, Result};
 use library::{Comm, Library, UniqueId};
@@ -265,22 +265,21 @@ fn pointer(values: Array<'_>, stream: &Stream) -> Result<*const u8> {
 }
 
 fn pointer_mut(values: ArrayMut<'_>, stream: &Stream) -> Result<*mut u8> {
-    let len = values.as_array().len();
-    resized(values, len, stream)
+    Ok(match values {
+        ArrayMut::F32(values) => values.on_mut(stream)?.cast(),
+        ArrayMut::I64(values) => values.on_mut(stream)?.cast(),
+        ArrayMut::U64(values) => values.on_mut(stream)?.cast(),
+    })
 }
 
-fn resized(values: ArrayMut<'_>, len: usize, stream: &Stream) -> Result<*mut u8> {
-    fn resized<T: Element>(values: &mut Buffer<T>, len: usize, stream: &Stream) -> Result<*mut u8> {
-        if values.len() != len {
-            values.resize(len, stream)?;
-        }
-        Ok(values.on_mut(stream)?.cast())
+/// The first of `len` elements on the stream's device, whatever was there.
+fn resized(mut values: ArrayMut<'_>, len: usize, stream: &Stream) -> Result<*mut u8> {
+    match &mut values {
+        ArrayMut::F32(values) => values.resize(len, stream)?,
+        ArrayMut::I64(values) => values.resize(len, stream)?,
+        ArrayMut::U64(values) => values.resize(len, stream)?,
     }
-    match values {
-        ArrayMut::F32(values) => resized(values, len, stream),
-        ArrayMut::I64(values) => resized(values, len, stream),
-        ArrayMut::U64(values) => resized(values, len, stream),
-    }
+    pointer_mut(values, stream)
 }
 
 impl Drop for Nccl {
