@@ -319,7 +319,7 @@ impl Trainer {
             });
             let turn = self.plan.train_or_stop(batch.as_ref(), stop);
             let step = match turn.map_err(|e| in_batch(e, report.global_step, &place))? {
-                Turn::Step(step) => step,
+                Turn::Step(step) => *step,
                 Turn::Stop => return Ok(Some(StopReason::Signal)),
                 Turn::End => break,
             };

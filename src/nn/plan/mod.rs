@@ -76,7 +76,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub enum Turn {
     /// All go on: forward and backward of their batches are under way.
-    Step(PendingStep),
+    Step(Box<PendingStep>),
     /// A rank is asked to stop. No batch was used.
     Stop,
     /// A rank has no batch any more. No batch was used.
@@ -157,7 +157,7 @@ impl Plan {
     /// [`Plan::train_or_stop`] lets them agree.
     pub fn train_batch(&mut self, batch: &Batch) -> Result<PendingStep> {
         match self.train_or_stop(Some(batch), false)? {
-            Turn::Step(step) => Ok(step),
+            Turn::Step(step) => Ok(*step),
             turn => Err(Error::Model(format!("another rank does not go on ({turn:?})"))),
         }
     }
@@ -200,7 +200,8 @@ impl Plan {
             }
         }
         self.pending_batches += 1;
-        Ok(Turn::Step(self.pending_step(batch, total as usize, &self.metrics)?))
+        let step = self.pending_step(batch, total as usize, &self.metrics)?;
+        Ok(Turn::Step(Box::new(step)))
     }
 
     /// Moves parameters and tables by the mean gradient of the batches since the last call.
