@@ -1,4 +1,4 @@
-// Errors and the version.
+// Errors, the version and the layout.
 #include "common.cuh"
 
 #include <cstdio>
@@ -16,5 +16,7 @@ int fail(recis_status status, const char* op, const char* subject, const char* p
 }  // namespace recis
 
 extern "C" int recis_abi_version(void) { return RECIS_ABI_VERSION; }
+
+extern "C" uint64_t recis_abi_layout(void) { return recis_header_layout(); }
 
 extern "C" const char* recis_last_error(void) { return recis::last_error; }

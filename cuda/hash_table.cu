@@ -208,9 +208,8 @@ int require_batch(const recis_hash_table* table, const int64_t* ids, const uint3
 extern "C" int recis_hash_table_create(int64_t ids, recis_hash_table** table, recis_stream_t stream) {
   using namespace recis;
   const char* op = "hash_table.create";
-  if (int status = first_of(require_room(ids, op), require(table, op, "table", "is null"),
-                            require(!is_capturing(stream), op, "the stream", "is being captured")))
-    return status;
+  if (int status = first_of(require_room(ids, op), require(table, op, "table", "is null"))) return status;
+  if (int status = require_not_captured(op, stream)) return status;
   *table = nullptr;
   auto* made = new (std::nothrow) recis_hash_table{};
   if (!made) return fail(RECIS_OUT_OF_MEMORY, op, "the handle", "finds no memory", location::current());
@@ -238,9 +237,8 @@ extern "C" int recis_hash_table_destroy(recis_hash_table* table) {
 extern "C" int recis_hash_table_reserve(recis_hash_table* table, int64_t ids, recis_stream_t stream) {
   using namespace recis;
   const char* op = "hash_table.reserve";
-  if (int status = first_of(require_table(table, op), require_room(ids, op),
-                            require(!is_capturing(stream), op, "the stream", "is being captured")))
-    return status;
+  if (int status = first_of(require_table(table, op), require_room(ids, op))) return status;
+  if (int status = require_not_captured(op, stream)) return status;
   const Storage old = table->storage;
   const int64_t capacity = capacity_of(old.slot_count);
   if (ids <= capacity && !table->may_have_erased && !table->has_captured_erase) return RECIS_OK;

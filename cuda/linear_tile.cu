@@ -134,6 +134,15 @@ TileGradient tile_gradient(Workspace& workspace, const recis_tile& tile, const r
   return {d_x, workspace.take<char>(int64_t(bytes)), bytes};
 }
 
+// What the workspace's size is made of; arrays need not be there yet.
+int require_sum_sizes(const recis_lookup& lookup, const recis_occurrences& occurrences, const char* op) {
+  return first_of(require(lookup.unique >= 0, op, "unique", "is negative"),
+                  require(lookup.first_id >= 0 && lookup.capacity >= 0, op, "a tile", "has a negative size"),
+                  require(lookup.first_id <= INT32_MAX && lookup.capacity <= INT32_MAX, op, "a tile", "is too large"),
+                  require(occurrences.total >= 0 && occurrences.total < INT32_MAX, op, "total",
+                          "is negative or too large"));
+}
+
 }  // namespace
 }  // namespace recis
 
@@ -146,6 +155,8 @@ extern "C" int recis_linear_tile_workspace_size(const recis_dense_columns* dense
   const Inputs inputs{dense, dense_count, tiles, tile_count};
   if (int status = first_of(require_sizes(inputs, size, op), require(bytes != nullptr, op, "bytes", "is null")))
     return status;
+  for (int64_t i = 0; i < tile_count && occurrences; ++i)
+    if (int status = require_sum_sizes(tiles[i].lookup, *occurrences, op)) return status;
   size_t most = std::max(plan(forward_problem(inputs, nullptr, nullptr, nullptr, *size)).bytes,
                          plan(weight_problem(inputs, nullptr, nullptr, *size, false)).bytes);
   for (int64_t i = 0; i < dense_count; ++i)

@@ -67,4 +67,16 @@ inline bool is_capturing(recis_stream_t stream) {
 #endif
 }
 
+// RECIS_OK if the stream may allocate: it is there, and not being captured.
+inline int require_not_captured(const char* op, recis_stream_t stream, location where = location::current()) {
+#ifdef RECIS_SIMT
+  (void)op, (void)stream, (void)where;
+  return RECIS_OK;
+#else
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  if (int error = checked(op, "the stream:", cudaStreamIsCapturing(stream, &status), where)) return error;
+  return require(status == cudaStreamCaptureStatusNone, op, "the stream", "is being captured", where);
+#endif
+}
+
 }  // namespace recis

@@ -1,16 +1,16 @@
 //! The crate's error: every variant says what went wrong, where, and (in its text) what to do.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// What the crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// An operation was called with sizes, values or pointers that do not fit together.
-    #[error("{op}: {what}")]
     Shape {
         /// The operation, by its one name.
         op: &'static str,
@@ -18,7 +18,6 @@ pub enum Error {
         what: String,
     },
     /// An option or argument has a value that cannot be used.
-    #[error("{option}: {what}")]
     Option {
         /// The option as the user wrote it.
         option: String,
@@ -26,7 +25,6 @@ pub enum Error {
         what: String,
     },
     /// A device that cannot be used.
-    #[error("device {device}: {what}")]
     Device {
         /// The device as the user wrote it.
         device: String,
@@ -34,13 +32,10 @@ pub enum Error {
         what: String,
     },
     /// CUDA has failed.
-    #[error("cuda: {0}")]
     Cuda(String),
     /// A model whose declaration contradicts itself.
-    #[error("model: {0}")]
     Model(String),
     /// A file that cannot be read or written.
-    #[error("{}: {source}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -48,7 +43,6 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Data that is not what the reader was told to expect.
-    #[error("{place}: {what}")]
     Data {
         /// File, column and row as far as they are known.
         place: String,
@@ -56,7 +50,6 @@ pub enum Error {
         what: String,
     },
     /// Ranks that have lost each other.
-    #[error("rank {rank}, {operation} of step {step}: {what}")]
     Rank {
         /// The rank that says so.
         rank: usize,
@@ -68,13 +61,39 @@ pub enum Error {
         what: String,
     },
     /// A checkpoint that cannot be written or restored.
-    #[error("checkpoint {}: {what}", path.display())]
     Checkpoint {
         /// The file or directory.
         path: PathBuf,
         /// What is wrong, and what can be done.
         what: String,
     },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shape { op, what } => write!(f, "{op}: {what}"),
+            Self::Option { option, what } => write!(f, "{option}: {what}"),
+            Self::Device { device, what } => write!(f, "device {device}: {what}"),
+            Self::Cuda(what) => write!(f, "cuda: {what}"),
+            Self::Model(what) => write!(f, "model: {what}"),
+            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Data { place, what } => write!(f, "{place}: {what}"),
+            Self::Rank { rank, operation, step, what } => {
+                write!(f, "rank {rank}, {operation} of step {step}: {what}")
+            }
+            Self::Checkpoint { path, what } => write!(f, "checkpoint {}: {what}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 impl Error {

@@ -5,7 +5,8 @@
 //!
 //! There are two builds of the same kernels: `cuda`, where the crate was built with nvcc, and
 //! `simt`, with the feature of that name, which runs them on the CPU, for tests. Both have the
-//! same functions.
+//! same functions, and the status they return is a [`recis_status`]. `recis_last_error` of the same
+//! build says more, until the thread's next call into it.
 
 #[cfg_attr(not(recis_cuda), expect(dead_code, reason = "the functions are those of the CUDA build"))]
 #[allow(missing_docs, non_camel_case_types, reason = "made by scripts/bindings from the documented header")]
@@ -18,7 +19,30 @@ pub use bindings::{
     recis_status, recis_stream_t, recis_tile,
 };
 
-/// The kernels on a CUDA device. Pointers are device memory; launches are enqueued on the stream.
+/// The kernels on a CUDA device. Pointers are device memory; launches are enqueued on the stream, in the
+/// calling thread's current context, which must be the device's primary one.
+///
+/// ```no_run
+/// use recis::cudarc::driver::{CudaContext, DevicePtr, DevicePtrMut};
+/// use recis::ffi::{cuda::recis_modulo_forward, recis_status};
+///
+/// let stream = CudaContext::new(0)?.new_stream()?;
+/// let ids = stream.clone_htod(&[7_i64, 10, 12])?;
+/// let mut out = stream.alloc_zeros::<i64>(3)?;
+/// {
+///     // What these return besides orders the work with that of cudarc on other streams.
+///     let (from, _read) = ids.device_ptr(&stream);
+///     let (to, _written) = out.device_ptr_mut(&stream);
+///     stream.context().bind_to_thread()?;
+///     // SAFETY: both are three numbers in the device's memory.
+///     let status = unsafe {
+///         recis_modulo_forward(from as *const i64, 3, 5, to as *mut i64, stream.cu_stream().cast())
+///     };
+///     assert_eq!(status, recis_status::RECIS_OK.0 as i32);
+/// }
+/// assert_eq!(stream.clone_dtoh(&out)?, [2, 0, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[cfg(recis_cuda)]
 pub mod cuda {
     pub use super::bindings::*;
@@ -30,6 +54,30 @@ pub mod cuda {
 /// A test bed for logic and hazards, not for speed. It ends the program with a message on standard
 /// error when a kernel does what would hang or corrupt a device; `cuda/simt/simt.hpp` lists what it
 /// catches and what it cannot.
+///
+/// Arrays are aligned to 16 bytes, as on a device; [`simt::recis_simt_allocate`] puts them between guard
+/// pages, and with a [`Buffer`](crate::device::Buffer) of [`Device::Simt`](crate::device::Device::Simt)
+/// that is done already.
+///
+/// ```
+/// use recis::ffi::{recis_status, simt::*};
+///
+/// // SAFETY: three numbers each, and no stream, which is ignored.
+/// unsafe {
+///     let bytes = 3 * size_of::<i64>();
+///     let [ids, out] = [0; 2].map(|_| recis_simt_allocate(bytes).cast::<i64>());
+///     ids.copy_from_nonoverlapping([7, 10, 12].as_ptr(), 3);
+///     let status = recis_modulo_forward(ids, 3, 5, out, std::ptr::null_mut());
+///     assert_eq!(status, recis_status::RECIS_OK.0 as i32);
+///     assert_eq!(std::slice::from_raw_parts(out, 3), [2, 0, 2]);
+///
+///     let status = recis_modulo_forward(ids, -1, 5, out, std::ptr::null_mut());
+///     assert_eq!(status, recis_status::RECIS_INVALID_ARGUMENT.0 as i32);
+///     let why = std::ffi::CStr::from_ptr(recis_last_error()).to_string_lossy();
+///     assert!(why.contains("modulo"), "{why}");
+///     [ids, out].map(|array| recis_simt_release(array.cast()));
+/// }
+/// ```
 #[cfg(feature = "simt")]
 pub mod simt {
     #![allow(missing_docs, reason = "documented in the header")]

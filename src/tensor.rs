@@ -82,9 +82,10 @@ pub struct RaggedTensor {
 }
 
 impl RaggedTensor {
-    /// A ragged column on the host; its longest list is looked up.
+    /// A ragged column; of one on the host the longest list is looked up.
     pub fn new(values: Values, offsets: Vec<Buffer<i32>>, weights: Option<Buffer<f32>>) -> Self {
-        let lengths = offsets.last().map(|offsets| offsets.host().windows(2).map(|ends| ends[1] - ends[0]));
+        let lengths = offsets.last().and_then(|offsets| offsets.on_cpu().ok());
+        let lengths = lengths.map(|offsets| offsets.windows(2).map(|ends| ends[1] - ends[0]));
         let longest = lengths.and_then(|lengths| usize::try_from(lengths.max().unwrap_or(0)).ok());
         Self { values, offsets, weights, longest }
     }

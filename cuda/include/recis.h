@@ -3,23 +3,37 @@
  *
  * Conventions, for every function unless it says otherwise:
  *
- * - Pointers are device memory of the stream's device, aligned to 16 bytes. Arrays of rows are row
- *   after row without gaps. Sizes are counted in elements, as int64_t, and may be 0.
- * - Work is enqueued on `stream` and may be captured in a graph. A call never allocates, never
- *   waits, never prints, and may be made from several threads at once on different streams.
- * - The result is a recis_status. Arguments are checked before anything is enqueued: null pointers,
- *   negative or unfitting sizes, misaligned pointers and too small a workspace leave everything
- *   untouched. recis_last_error() says more.
- * - Inputs and outputs must not overlap unless a function says that they may.
- * - Results are deterministic: the same inputs on the same device give the same bits.
+ * - Memory. Pointers to numbers are device memory of the stream's device; structs and arrays of structs,
+ *   `bytes` of a workspace size, and handles are host memory, read or written before the call returns.
+ *   An array begins at a multiple of 16 bytes, and may be null only if it has no elements. One whose
+ *   comment gives no shape has `count` elements. Arrays of rows are row after row without gaps. Sizes
+ *   are counted in elements, as int64_t, and may be 0. Device memory must stay until the work is done.
+ * - Types are those of the declaration: float is IEEE binary32, denormals included.
+ * - Streams. Work is enqueued on `stream`, whose device must be the thread's current one, and may be
+ *   captured in a graph. Results are there when the stream has come so far; order between streams is
+ *   the caller's. A call never allocates, never waits, never prints.
+ * - Threads. Any function may be called from several threads at once, if they share no memory that one
+ *   of them writes, no workspace and no table.
+ * - Errors. The result is a recis_status. Arguments are checked before anything is enqueued: null
+ *   pointers, negative or unfitting sizes, misaligned pointers and too small a workspace leave everything
+ *   untouched. recis_last_error() says more. After RECIS_CUDA_ERROR the outputs are unspecified. What a
+ *   kernel finds wrong on the device later is an error of CUDA's, not a status of the call.
+ * - Aliasing. Inputs may overlap each other. Outputs must not overlap inputs or each other unless a
+ *   function says that they may.
+ * - Determinism. The same inputs on the same kind of device with the same library give the same bits.
+ *   Integers are the same everywhere; floats may differ in rounding between devices and versions, and a
+ *   NaN in its payload.
  * - Ragged columns are (values, offsets, rows, capacity): row i is values[offsets[i]..offsets[i+1]],
- *   offsets[0] is 0. How many values there are is offsets[rows], read on the device; capacity bounds
- *   it. A `count` that is a pointer is one number in device memory, likewise bounded by a capacity;
- *   null means all of the capacity. Elements behind are neither read nor written.
- * - Kernels never leave the arrays, whatever their contents: offsets are clamped to 0 and capacity,
- *   and indices that are out of bounds are passed over. What they give then is unspecified.
- * - A workspace is scratch memory: recis_<op>_workspace_size says how many bytes; its contents before
- *   and after are unspecified. It must not be in use by another call at the same time.
+ *   offsets [rows + 1] ascend and begin with 0. How many values there are is offsets[rows], read on the
+ *   device; capacity bounds it. A `count` that is a pointer is one number in device memory, likewise
+ *   bounded by a capacity; null means all of the capacity. Elements behind are neither read nor written.
+ * - Contents. Kernels never leave the arrays, whatever their contents: offsets are clamped to 0 and
+ *   capacity, and indices that are out of bounds are passed over. What they give then is unspecified.
+ * - Workspace. A function that needs scratch memory takes `workspace`, device memory aligned as arrays
+ *   are, and its size; recis_<op>_workspace_size, which enqueues nothing, says how many bytes it needs for
+ *   these sizes, 0 included. To be asked with the device current that will do the work: the answer may
+ *   depend on it, and on the version. Contents before and after are unspecified. It must not be in use by
+ *   another call until this one's work is done.
  */
 #ifndef RECIS_H
 #define RECIS_H
@@ -32,16 +46,21 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
 
-/* A CUDA stream (cudaStream_t, CUstream); null is the default stream. */
+/* A CUDA stream (cudaStream_t, CUstream); null is the legacy default stream. A library built for the CPU
+ * (RECIS_SIMT) ignores it: its work is done when the call returns, and runs one kernel at a time. */
 typedef struct CUstream_st *recis_stream_t;
 
+/* Numbers stay; later versions may add some. */
 typedef enum recis_status {
   RECIS_OK = 0,
-  RECIS_INVALID_ARGUMENT = 1,
-  RECIS_WORKSPACE_TOO_SMALL = 2,
-  RECIS_CUDA_ERROR = 3,
-  RECIS_OUT_OF_MEMORY = 4
+  RECIS_INVALID_ARGUMENT = 1, /* nothing was touched */
+  RECIS_WORKSPACE_TOO_SMALL = 2, /* nothing was touched */
+  RECIS_CUDA_ERROR = 3, /* no driver or device, a launch that failed, an error of earlier work */
+  RECIS_OUT_OF_MEMORY = 4 /* only of functions that allocate */
 } recis_status;
 
 /* The row of an id that is not in a table. */
@@ -50,11 +69,17 @@ typedef enum recis_status {
 /* The RECIS_ABI_VERSION that the library was built with. */
 int recis_abi_version(void);
 
-/* The last error of this thread: operation, source line, and what is wrong. Empty if there was
- * none. Valid until the thread's next call. */
+/* What recis_header_layout(), at the end of this header, was where the library was built: a number made of
+ * the sizes of the structs and enums and of the places and sizes of their fields. A program compares both
+ * once, before it hands over a struct. */
+uint64_t recis_abi_layout(void);
+
+/* The last error of this thread: operation, source line, and what is wrong; the wording may change.
+ * Empty if there was none; a call that succeeds leaves it. Host memory, valid until the thread's next
+ * call. */
 const char *recis_last_error(void);
 
-/* out[i] = (uint64_t)values[i] % modulus, as int64_t. `modulus` is at least 1. `out` may be
+/* out[i] = (uint64_t)values[i] % modulus, bit-cast to int64_t. `modulus` is at least 1. `out` may be
  * `values`. */
 int recis_modulo_forward(const int64_t *values, int64_t count, uint64_t modulus, int64_t *out,
                          recis_stream_t stream);
@@ -72,20 +97,20 @@ int recis_relu_forward(const float *x, int64_t count, float *y, recis_stream_t s
 /* d_x[i] = y[i] > 0 ? d_y[i] : 0, from the forward's `y`. `d_x` may be `y` or `d_y`. */
 int recis_relu_backward(const float *y, const float *d_y, int64_t count, float *d_x, recis_stream_t stream);
 
-/* y[i] = 1 / (1 + exp(-x[i])). `y` may be `x`. */
+/* y[i] = 1 / (1 + exp(-x[i])); NaN stays NaN. `y` may be `x`. */
 int recis_sigmoid_forward(const float *x, int64_t count, float *y, recis_stream_t stream);
 
 /* d_x[i] = d_y[i] * y[i] * (1 - y[i]), from the forward's `y`. `d_x` may be `y` or `d_y`. */
 int recis_sigmoid_backward(const float *y, const float *d_y, int64_t count, float *d_x, recis_stream_t stream);
 
-/* out[i] = how many of the `boundary_count` ascending boundaries are not above values[i]; for NaN,
- * all. */
+/* out[i] = how many of the ascending boundaries [boundary_count] are not above values[i]; for NaN, all.
+ * Of boundaries that do not ascend, `out` is unspecified, within 0..boundary_count. */
 int recis_bucketize_forward(const float *values, int64_t count, const float *boundaries, int64_t boundary_count,
                             int64_t *out, recis_stream_t stream);
 
 /* One hash for each of `count` strings: out[i] is that of the bytes offsets[i]..offsets[i+1], the
- * unsigned number bit-cast. `bytes` is [capacity]; it needs no alignment, and may be null if there are
- * no strings. Farm is FarmHash's Fingerprint64, murmur is MurmurHash64A with seed 0. */
+ * unsigned number bit-cast. `offsets` is [count + 1] and need not begin with 0; `bytes` is [capacity],
+ * needs no alignment, and may be null if there are no strings. Farm is FarmHash's Fingerprint64, murmur is MurmurHash64A with seed 0. */
 int recis_string_hash_farm(const int8_t *bytes, int64_t capacity, const int32_t *offsets, int64_t count,
                            int64_t *out, recis_stream_t stream);
 int recis_string_hash_murmur(const int8_t *bytes, int64_t capacity, const int32_t *offsets, int64_t count,
@@ -103,7 +128,7 @@ int recis_adamw_step(float *parameter, float *exp_avg, float *exp_avg_sq, const 
                      float decay, float step_size, float rest1, float beta2, float rest2, float correction,
                      float eps, recis_stream_t stream);
 
-/* values[i, j] = value for i < count: `values` is [capacity, width]. */
+/* values[i, j] = value for i < count[0]: `values` is [capacity, width]; `count` may be null. */
 int recis_fill_forward(float *values, int64_t width, int64_t capacity, const uint32_t *count, float value,
                        recis_stream_t stream);
 
@@ -113,7 +138,7 @@ int recis_fill_forward(float *values, int64_t width, int64_t capacity, const uin
 int recis_multi_hash_forward(const int64_t *ids, int64_t count, int64_t multiplier, int64_t prime, int64_t buckets,
                              int64_t *out, recis_stream_t stream);
 
-/* A ragged column of ids; `weights` may be null: all 1. */
+/* A ragged column of ids; `weights` may be null: all 1. `rows` is below 2^31 - 1. */
 typedef struct recis_ragged {
   const int64_t *values; /* [capacity] */
   const int32_t *offsets; /* [rows + 1] */
@@ -127,8 +152,9 @@ typedef struct recis_ragged {
  * weight of their first occurrence, in ascending order; x is the outer loop. A pair's weight is the
  * product of both weights.
  *
- * `offsets` is [rows + 1]. pairs[0] is how many pairs there are: those beyond `capacity` (of `values`
- * and `weights`) are not written, and offsets end there. */
+ * `offsets` is [rows + 1] of the result. pairs[0] is how many pairs there are: those beyond `capacity`
+ * (of `values` and `weights`) are not written, and offsets end there. The workspace size is that for as
+ * many rows as the shorter has, and the capacities of `x` and `y`. */
 int recis_feature_cross_workspace_size(int64_t rows, int64_t x_capacity, int64_t y_capacity, size_t *bytes);
 int recis_feature_cross_forward(const recis_ragged *x, const recis_ragged *y, int64_t *values, int32_t *offsets,
                                 float *weights, int64_t capacity, int64_t *pairs, void *workspace,
@@ -139,7 +165,8 @@ typedef enum recis_side {
   RECIS_RIGHT = 1 /* cut on the right: the first values are kept */
 } recis_side;
 
-/* Cuts every row to at most `keep` values. `out_capacity` is at least min(capacity, rows * keep).
+/* Cuts every row to at most `keep` values, which stay in order. `out_values` and `out_weights` are
+ * [out_capacity], `out_offsets` [rows + 1]; `out_capacity` is at least min(capacity, rows * keep).
  * `out_weights` is null exactly if the column has no weights. */
 int recis_truncate_workspace_size(int64_t rows, size_t *bytes);
 int recis_truncate_forward(const recis_ragged *column, int64_t keep, recis_side side, int64_t *out_values,
@@ -176,8 +203,9 @@ typedef struct recis_ids_column {
  *   positions      [total] the positions that hold an id, by the place of the id, then ascending
  *   starts         [total + 1] those of the id at place u are positions[starts[u]..starts[u+1]]
  *
- * `total` is at least first + capacity of every column and below 2^31; columns do not overlap.
- * `tables` is at least 1 and at most 4096; every column's table is below it. */
+ * `total` is at least first + capacity of every column and below 2^31; columns do not overlap (what
+ * comes out if they do is unspecified). `tables` is at least 1 and at most 4096; every column's table is
+ * below it. Elements of the results behind what they hold are unspecified. The columns' count is any. */
 int recis_partition_ids_workspace_size(int64_t total, int64_t tables, size_t *bytes);
 int recis_partition_ids_forward(const recis_ids_column *columns, int64_t column_count, int64_t tables,
                                 int64_t total, int64_t *ids, uint32_t *table_offsets, uint32_t *inverse,
@@ -189,8 +217,8 @@ typedef enum recis_owner {
   RECIS_OWNER_BALANCED = 1 /* the upper half of murmur(id's 8 bytes), times world_size, over 2^32 */
 } recis_owner;
 
-/* owners[i] = the rank that owns ids[i], and counts[r] = how many of them rank r owns; `counts` is
- * [world_size], `world_size` between 1 and 65536. */
+/* owners[i] = the rank that owns ids[i], and counts[r] = how many of them rank r owns. `ids` and `owners`
+ * are [capacity], of which count[0] count; `counts` is [world_size], `world_size` between 1 and 65536. */
 int recis_partition_ids_owner(const int64_t *ids, int64_t capacity, const uint32_t *count, int32_t world_size,
                               recis_owner owner, uint32_t *owners, uint32_t *counts, recis_stream_t stream);
 
@@ -198,10 +226,13 @@ int recis_partition_ids_owner(const int64_t *ids, int64_t capacity, const uint32
  * are numbered from 0; those of erased ids are given out again. Which row an id gets is unspecified,
  * and may differ from run to run.
  *
- * One call on a table at a time, in the order of one stream. Ids come grouped by logical table as
- * recis_partition_ids_forward gives them: table_offsets [tables + 1] in device memory, the last one
- * bounded by `capacity`; entries of `rows` behind it become RECIS_NO_ROW. The same id may come more
- * than once. */
+ * One call on a table at a time, reading ones included, in the order of one stream: threads take turns,
+ * and a stream that takes over waits for the one before by an event. Different tables share nothing.
+ *
+ * Ids come grouped by logical table as recis_partition_ids_forward gives them: `ids` [capacity] and
+ * table_offsets [tables + 1] in device memory, the last one bounded by `capacity`; entries of `rows`
+ * [capacity] behind it become RECIS_NO_ROW. The same id may come more than once. `tables` is between 1
+ * and 4096, `capacity` below 2^32. */
 typedef struct recis_hash_table recis_hash_table;
 
 /* What a table counts, in this order. */
@@ -214,40 +245,46 @@ typedef enum recis_hash_table_counter {
   RECIS_TABLE_COUNTERS = 4
 } recis_hash_table_counter;
 
-/* A table with room for `ids` ids. */
+/* Makes a table with room for `ids` ids (below 2^32 - 1) on the current device; table[0] becomes null if
+ * that fails, but for an invalid argument. Allocates, may wait for the device, and is refused on a stream
+ * that is being captured. */
 int recis_hash_table_create(int64_t ids, recis_hash_table **table, recis_stream_t stream);
-/* Waits for the table's work, and frees it; null is fine. */
+/* Waits for the device's work, and frees the table; null is fine. Not while a graph that uses the table
+ * may still run. */
 int recis_hash_table_destroy(recis_hash_table *table);
 /* Makes room for `ids` ids in all (not more, but all): moves the table to larger storage if it has to,
- * and forgets erased ids. Allocates on the stream, and does not wait. */
+ * and forgets erased ids. Ids keep their rows; graphs that were captured before stay valid. Allocates on
+ * the stream (cudaMallocAsync), does not wait, and is refused on one that is being captured. If it fails,
+ * the table is as before. */
 int recis_hash_table_reserve(recis_hash_table *table, int64_t ids, recis_stream_t stream);
-/* How many ids there is room for. */
+/* How many ids there is room for; 0 for null. Answers at once, from what the last reserve did. */
 int64_t recis_hash_table_capacity(const recis_hash_table *table);
-/* Enqueues a copy of the RECIS_TABLE_COUNTERS counters to `counters`: device memory or pinned host
+/* Enqueues a copy of the counters to `counters` [RECIS_TABLE_COUNTERS]: device memory or pinned host
  * memory. */
 int recis_hash_table_counters(const recis_hash_table *table, int64_t *counters, recis_stream_t stream);
 /* rows[i] = the row of ids[i], or RECIS_NO_ROW. */
 int recis_hash_table_find(const recis_hash_table *table, const int64_t *ids, const uint32_t *table_offsets,
                           int64_t tables, int64_t capacity, uint32_t *rows, recis_stream_t stream);
 /* As find, but an id that is not there gets a row. new_ids[0..new_count[0]] are the places in `ids` of
- * those that did, in unspecified order, one for each id; `new_ids` is [capacity]. An id for which
- * there is no room gets RECIS_NO_ROW and is counted as failed. */
+ * those that did, in unspecified order, one for each id; `new_ids` is [capacity], and unspecified behind
+ * them. An id for which there is no room gets RECIS_NO_ROW and is counted as failed. */
 int recis_hash_table_find_or_insert(recis_hash_table *table, const int64_t *ids, const uint32_t *table_offsets,
                                     int64_t tables, int64_t capacity, uint32_t *rows, uint32_t *new_ids,
                                     uint32_t *new_count, recis_stream_t stream);
-/* Removes ids; those that are not there are passed over. */
+/* Removes ids, and frees their rows for ids to come; those that are not there are passed over. What is
+ * stored in the rows stays. */
 int recis_hash_table_erase(recis_hash_table *table, const int64_t *ids, const uint32_t *table_offsets,
                            int64_t tables, int64_t capacity, recis_stream_t stream);
 /* counts[t] = the number of ids of logical table t; `counts` is [tables]. */
 int recis_hash_table_size(const recis_hash_table *table, int64_t tables, int64_t *counts, recis_stream_t stream);
-/* The ids of a logical table and their rows, in unspecified order, and how many; those beyond
- * `capacity` are not written. */
+/* The ids of a logical table and their rows (both [capacity]), in unspecified order; count[0] is how many
+ * there are, and those beyond `capacity` are not written. `logical_table` is below 4096. */
 int recis_hash_table_export(const recis_hash_table *table, uint32_t logical_table, int64_t capacity, int64_t *ids,
                             uint32_t *rows, int64_t *count, recis_stream_t stream);
 
 /* The storage of rows: row r is the `stride` floats from storage[r * stride], its slots side by side,
  * each `dim` wide: [embedding | exp_avg | exp_avg_sq]. Rows at or above `bound` are passed over, and
- * with them RECIS_NO_ROW. `storage` is aligned to 16 bytes. */
+ * with them RECIS_NO_ROW. `storage` is [bound, stride], `bound` at most RECIS_NO_ROW. */
 typedef struct recis_rows {
   float *storage;
   int64_t bound;
@@ -255,10 +292,12 @@ typedef struct recis_rows {
   int64_t stride; /* a multiple of dim */
 } recis_rows;
 
-/* Copies a slot of each row to `out` [capacity, dim]; zeros for rows that are passed over. */
+/* Copies slot `slot` (below stride / dim) of each of `rows` [capacity] to `out` [capacity, dim]; zeros for
+ * rows that are passed over. */
 int recis_rows_gather(const recis_rows *storage, int64_t slot, const uint32_t *rows, int64_t capacity,
                       const uint32_t *count, float *out, recis_stream_t stream);
-/* Writes `values` [capacity, dim] to a slot of each row. Rows must differ. */
+/* Writes `values` [capacity, dim] to a slot of each row. Rows must differ: of those that do not, the
+ * contents are unspecified. */
 int recis_rows_scatter(const recis_rows *storage, int64_t slot, const uint32_t *rows, int64_t capacity,
                        const uint32_t *count, const float *values, recis_stream_t stream);
 
@@ -281,8 +320,8 @@ typedef struct recis_initializer {
  * quantile at (word + 1/2) / 2^32, word being word c % 4 of the Philox4x32-10 block at counter
  * (ids[i], c / 4) under keys[t], in f64 without fused multiply-add, then rounded: the same bits on
  * every device. t is the logical table of place i by `table_offsets` [tables + 1]. Works on the places
- * i = places[j] for j < count; `places` is [capacity], `ids` and `rows` are [table_offsets[tables]]
- * and at most [id_capacity]. */
+ * i = places[j] for j < count[0], whose rows must differ; `places` is [capacity], `keys` [tables] is device
+ * memory, `ids` and `rows` are [id_capacity], of which table_offsets[tables] count. */
 int recis_rows_initialize(const recis_rows *storage, const recis_initializer *initializer, const uint64_t *keys,
                           const int64_t *ids, const uint32_t *rows, int64_t id_capacity,
                           const uint32_t *table_offsets, int64_t tables, const uint32_t *places,
@@ -292,8 +331,8 @@ int recis_rows_initialize(const recis_rows *storage, const recis_initializer *in
  *
  *   e *= decay;  m = m beta1 + g (1 - beta1);  v = v beta2 + (1 - beta2) g^2;  e += alpha m / (sqrt(v) + eps)
  *
- * for e, m, v in the slots 0, 1, 2 of each row and g in `gradients` [capacity, dim]. The stride is
- * 3 dim. alpha = -lr / (1 - beta1^t) sqrt(1 - beta2^t). */
+ * for e, m, v in the slots 0, 1, 2 of each of `rows` [capacity] and g in `gradients` [capacity, dim]. The
+ * stride is 3 dim. Of rows that do not differ, the contents are unspecified. alpha = -lr / (1 - beta1^t) sqrt(1 - beta2^t). */
 int recis_sparse_adamw_step(const recis_rows *storage, const uint32_t *rows, int64_t capacity, const uint32_t *count,
                             const float *gradients, float alpha, float decay, float beta1, float beta2, float eps,
                             recis_stream_t stream);
@@ -307,8 +346,9 @@ typedef struct recis_gradients {
 } recis_gradients;
 
 /* The rows of several lists, ascending, and for each the sum of its gradients (in the order of the
- * lists) divided by `steps`. RECIS_NO_ROW is passed over. `rows`, `values` and `count` take the
- * result; `rows` is [total], the sum of the lists' capacities, below 2^31. At most 64 lists. */
+ * lists) divided by `steps`, which is above 0. RECIS_NO_ROW is passed over. `rows` [total], `values`
+ * [total, dim] and count[0] take the result and are unspecified behind it; `total` is the sum of the
+ * lists' capacities, below 2^31 - 1. At most 64 lists. */
 int recis_merge_gradients_workspace_size(int64_t total, size_t *bytes);
 int recis_merge_gradients_forward(const recis_gradients *lists, int64_t list_count, int64_t dim, float steps,
                                   uint32_t *rows, float *values, uint32_t *count, void *workspace,
@@ -316,7 +356,7 @@ int recis_merge_gradients_forward(const recis_gradients *lists, int64_t list_cou
 
 /* One feature's ids after their lookup, in segments: segment s holds the ids at the positions
  * first_id + offsets[s]..first_id + offsets[s+1], and the id at position p has the embedding
- * inverse[p]. */
+ * inverse[p]. `dim` is between 1 and 2^20, `segments` and first_id + capacity are below 2^31 - 1. */
 typedef struct recis_lookup {
   const float *embeddings; /* [unique, dim] */
   const uint32_t *inverse; /* [first_id + capacity] at least */
@@ -329,7 +369,8 @@ typedef struct recis_lookup {
 } recis_lookup;
 
 /* What recis_partition_ids_forward says of the positions of each distinct id; backward sums over them
- * in their order, so that results are deterministic. */
+ * in their order, so that results are deterministic. `total` is at least the lookup's
+ * first_id + capacity. */
 typedef struct recis_occurrences {
   const uint32_t *positions; /* [total] */
   const uint32_t *starts; /* [total + 1] */
@@ -346,8 +387,9 @@ typedef enum recis_denominator {
 } recis_denominator;
 
 /* Writes the weighted sum of each segment's embeddings over its denominator, 0 for an empty segment,
- * to out[s * out_stride + first_column + j]. `weights` [capacity], one an id of the feature; null: all
- * 1. `out` is [segments, out_stride]. */
+ * to out[s * out_stride + first_column + j] for j < dim; other columns are left as they are. `weights`
+ * [capacity], one an id of the feature; null: all 1. `out` is [segments, out_stride]; it need not be
+ * wider than the columns end. Of weights that sum to 0, RECIS_WEIGHTS divides by 0 as IEEE does. */
 int recis_combine_forward(const recis_lookup *lookup, const float *weights, recis_denominator denominator,
                           float *out, int64_t first_column, int64_t out_stride, recis_stream_t stream);
 /* Adds the gradient of the embeddings, summed over the ids that share one, to `d_embeddings`
@@ -360,7 +402,8 @@ int recis_combine_backward(const recis_lookup *lookup, const recis_occurrences *
                            recis_stream_t stream);
 
 /* Writes the first `tile_len` embeddings of each segment side by side, zeros where it is shorter, to
- * the tile_len * dim columns of `out` from first_column. */
+ * the tile_len * dim columns of `out` [segments, out_stride] from first_column; others are left as they
+ * are. tile_len * dim is at most 2^30. */
 int recis_combine_tile_forward(const recis_lookup *lookup, int64_t tile_len, float *out, int64_t first_column,
                                int64_t out_stride, recis_stream_t stream);
 /* Adds the gradient of the embeddings, as recis_combine_backward. */
@@ -370,13 +413,14 @@ int recis_combine_tile_backward(const recis_lookup *lookup, const recis_occurren
                                 const float *d_out, int64_t first_column, int64_t out_stride, float *d_embeddings,
                                 void *workspace, size_t workspace_bytes, recis_stream_t stream);
 
-/* A fully connected layer. */
+/* A fully connected layer. All sums are of f32, in an order that is unspecified, and the same for the same
+ * size. */
 typedef struct recis_linear_size {
   int64_t rows, inputs, outputs; /* inputs and outputs at least 1 */
 } recis_linear_size;
 
-/* y = x W^T + b: x [rows, inputs], weight [outputs, inputs], bias [outputs], y [rows, outputs]. One
- * workspace size serves the three passes. */
+/* y = x W^T + b: x [rows, inputs], weight W [outputs, inputs], bias b [outputs], y [rows, outputs]; d_x,
+ * d_weight, d_bias and d_y likewise. One workspace size serves the three passes. */
 int recis_linear_workspace_size(const recis_linear_size *size, size_t *bytes);
 int recis_linear_forward(const float *x, const float *weight, const float *bias, float *y,
                          const recis_linear_size *size, void *workspace, size_t workspace_bytes,
@@ -407,8 +451,8 @@ typedef struct recis_tile {
 } recis_tile;
 
 /* recis_linear_forward on the concatenation of `dense` and `tiles` (at most 16 each), which is never
- * written. Their columns do not overlap; columns that none covers count as zero. The workspace size
- * serves all passes of the layer. */
+ * written. Their columns do not overlap (checked); columns that none covers count as zero. The workspace
+ * size serves all passes of the layer; `occurrences` may be null if there are no tiles. */
 int recis_linear_tile_workspace_size(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
                                      int64_t tile_count, const recis_occurrences *occurrences,
                                      const recis_linear_size *size, size_t *bytes);
@@ -427,12 +471,12 @@ int recis_linear_tile_backward_dense(const float *d_y, const float *weight, floa
                                      int64_t first_column, const recis_linear_size *size, void *workspace,
                                      size_t workspace_bytes, recis_stream_t stream);
 /* Adds the gradient of a tile's embeddings, summed over the ids that share one, to `d_embeddings`
- * [unique, dim]. */
+ * [unique, dim]: one tile a call. */
 int recis_linear_tile_backward_tile(const recis_tile *tile, const recis_occurrences *occurrences, const float *d_y,
                                     const float *weight, float *d_embeddings, const recis_linear_size *size,
                                     void *workspace, size_t workspace_bytes, recis_stream_t stream);
 
-/* Binary cross-entropy of probabilities, averaged over `count` rows (at least 1), torch's BCELoss:
+/* Binary cross-entropy of probabilities, averaged over `count` rows (1 to 2^32), torch's BCELoss:
  *
  *   loss[0]         = -1/count sum (y max(ln p, -100) + (1 - y) max(ln(1 - p), -100)), summed in f64
  *   d_prediction[i] = (p - y) / max(p (1 - p), 1e-12) / count; may be null
@@ -441,13 +485,14 @@ int recis_linear_tile_backward_tile(const recis_tile *tile, const recis_occurren
 int recis_bce_forward(const float *prediction, const float *label, int64_t count, float *loss, float *d_prediction,
                       uint64_t *unfit, recis_stream_t stream);
 
-/* Adds a batch to counts at ascending thresholds: a prediction is positive if it is strictly above a
- * threshold, a label if it is not 0. `counts` is [4, threshold_count]: true positives, false
- * positives, true negatives, false negatives. At most 4096 thresholds. */
+/* Adds a batch to counts at ascending thresholds [threshold_count]: a prediction is positive if it is
+ * strictly above a threshold, a label if it is not 0. `counts` is [4, threshold_count]: true positives,
+ * false positives, true negatives, false negatives. At most 4096 thresholds. */
 int recis_auroc_update(const float *prediction, const float *label, int64_t count, const float *thresholds,
                        int64_t threshold_count, int64_t *counts, recis_stream_t stream);
 
-/* Copies a dense column [rows, width], rounded to f32, to out[r * out_stride + first_column + j].
+/* Copies a dense column [rows, width], rounded to f32, to out[r * out_stride + first_column + j]; other
+ * columns of `out` [rows, out_stride] are left as they are. At most 2^32 rows.
  * `unfit[0]` becomes the least (row << 32 | bits of the f32 value) over the values that are NaN or
  * infinite, if that is below what it holds: begin with UINT64_MAX, and read it when it suits. */
 int recis_copy_column_f32(const float *values, int64_t rows, int64_t width, float *out, int64_t first_column,
@@ -457,6 +502,53 @@ int recis_copy_column_f64(const double *values, int64_t rows, int64_t width, flo
 int recis_copy_column_i64(const int64_t *values, int64_t rows, int64_t width, float *out, int64_t first_column,
                           int64_t out_stride, uint64_t *unfit, recis_stream_t stream);
 
+/* The layout of the structs as this compiler sees it, to compare with recis_abi_layout(): the FNV-1a hash
+ * of these numbers. What is not in it: a change of meaning, of an enum's numbers, or of a field's type
+ * for another of the same size. RECIS_ABI_VERSION is for those. */
+#define RECIS_SIZE(type) sizeof(type)
+#define RECIS_FIELD(type, field) offsetof(type, field), sizeof(((type *)0)->field)
+
+static inline uint64_t recis_header_layout(void) {
+  const size_t numbers[] = {
+    RECIS_SIZE(recis_status), RECIS_SIZE(recis_side), RECIS_SIZE(recis_owner),
+    RECIS_SIZE(recis_hash_table_counter), RECIS_SIZE(recis_distribution), RECIS_SIZE(recis_denominator),
+    RECIS_SIZE(recis_ragged), RECIS_FIELD(recis_ragged, values), RECIS_FIELD(recis_ragged, offsets),
+    RECIS_FIELD(recis_ragged, weights), RECIS_FIELD(recis_ragged, rows),
+    RECIS_FIELD(recis_ragged, capacity), RECIS_SIZE(recis_ids_column),
+    RECIS_FIELD(recis_ids_column, ids), RECIS_FIELD(recis_ids_column, offsets),
+    RECIS_FIELD(recis_ids_column, rows), RECIS_FIELD(recis_ids_column, capacity),
+    RECIS_FIELD(recis_ids_column, first), RECIS_FIELD(recis_ids_column, table), RECIS_SIZE(recis_rows),
+    RECIS_FIELD(recis_rows, storage), RECIS_FIELD(recis_rows, bound), RECIS_FIELD(recis_rows, dim),
+    RECIS_FIELD(recis_rows, stride), RECIS_SIZE(recis_initializer),
+    RECIS_FIELD(recis_initializer, distribution), RECIS_FIELD(recis_initializer, a),
+    RECIS_FIELD(recis_initializer, b), RECIS_FIELD(recis_initializer, lower_q),
+    RECIS_FIELD(recis_initializer, upper_q), RECIS_FIELD(recis_initializer, lower),
+    RECIS_FIELD(recis_initializer, upper), RECIS_SIZE(recis_gradients),
+    RECIS_FIELD(recis_gradients, rows), RECIS_FIELD(recis_gradients, values),
+    RECIS_FIELD(recis_gradients, count), RECIS_FIELD(recis_gradients, capacity),
+    RECIS_SIZE(recis_lookup), RECIS_FIELD(recis_lookup, embeddings), RECIS_FIELD(recis_lookup, inverse),
+    RECIS_FIELD(recis_lookup, offsets), RECIS_FIELD(recis_lookup, unique),
+    RECIS_FIELD(recis_lookup, dim), RECIS_FIELD(recis_lookup, first_id),
+    RECIS_FIELD(recis_lookup, capacity), RECIS_FIELD(recis_lookup, segments),
+    RECIS_SIZE(recis_occurrences), RECIS_FIELD(recis_occurrences, positions),
+    RECIS_FIELD(recis_occurrences, starts), RECIS_FIELD(recis_occurrences, table_offsets),
+    RECIS_FIELD(recis_occurrences, total), RECIS_FIELD(recis_occurrences, table),
+    RECIS_SIZE(recis_linear_size), RECIS_FIELD(recis_linear_size, rows),
+    RECIS_FIELD(recis_linear_size, inputs), RECIS_FIELD(recis_linear_size, outputs),
+    RECIS_SIZE(recis_dense_columns), RECIS_FIELD(recis_dense_columns, x),
+    RECIS_FIELD(recis_dense_columns, width), RECIS_FIELD(recis_dense_columns, first_column),
+    RECIS_SIZE(recis_tile), RECIS_FIELD(recis_tile, lookup), RECIS_FIELD(recis_tile, tile_len),
+    RECIS_FIELD(recis_tile, first_column)
+  };
+  uint64_t hash = UINT64_C(0xcbf29ce484222325);
+  for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); ++i)
+    hash = (hash ^ numbers[i]) * UINT64_C(0x100000001b3);
+  return hash;
+}
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

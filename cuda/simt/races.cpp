@@ -14,7 +14,7 @@
 
 namespace simt {
 
-constinit thread_local Observed* observed __attribute__((tls_model("initial-exec"))) = nullptr;
+constinit thread_local Observed* observed SIMT_FAST_TLS = nullptr;
 
 namespace {
 
@@ -460,8 +460,12 @@ inline __attribute__((always_inline)) void Shadow::access(Observed& self, const 
     report(self, describe(*this, how, address, bytes) + ", which no thread of the block has written", caller);
 }
 
-// ---- What the compiler calls.
+}  // namespace simt
 
+// ---- What the compiler calls. Without, kernels are not watched, and ThreadSanitizer's own may be linked.
+#ifndef RECIS_SIMT_UNWATCHED
+
+namespace simt {
 namespace {
 
 inline Shadow* shadow_of(const Observed& self, const void* address) {
@@ -660,3 +664,5 @@ void __tsan_func_exit() {}
 void __tsan_vptr_update(void*, void*) {}
 void __tsan_vptr_read(void*) {}
 }
+
+#endif

@@ -166,8 +166,16 @@ struct Observed {
   bool ordered(const Access& access) const;
 };
 
+// A library that is loaded late finds no room for all its threads' storage at fixed distances; a program
+// does, and is faster so.
+#ifdef RECIS_SIMT_LIBRARY
+#define SIMT_FAST_TLS
+#else
+#define SIMT_FAST_TLS __attribute__((tls_model("initial-exec")))
+#endif
+
 // The running thread; null outside kernels. Fibers do not change their OS thread.
-extern constinit thread_local Observed* observed __attribute__((tls_model("initial-exec")));
+extern constinit thread_local Observed* observed SIMT_FAST_TLS;
 
 // Lanes of a warp, or all threads of a block, have met.
 void join_lanes(Observed* const* lanes, unsigned count);

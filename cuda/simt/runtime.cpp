@@ -15,9 +15,29 @@
 #include <ucontext.h>
 #include <unistd.h>
 #include <vector>
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
 
 namespace simt {
 namespace {
+
+// ThreadSanitizer, if it watches the host's threads (kernels are not watched then), must be told of fibers.
+class Sanitizer {
+ public:
+#ifdef __SANITIZE_THREAD__
+  void is_current() { fiber_ = __tsan_get_current_fiber(); }
+  void create() { fiber_ = __tsan_create_fiber(0); }
+  void switch_to() { __tsan_switch_to_fiber(fiber_, 0); }
+
+ private:
+  void* fiber_ = nullptr;
+#else
+  void is_current() {}
+  void create() {}
+  void switch_to() {}
+#endif
+};
 
 constexpr int kSecondsWithoutEnd = 120;
 constexpr size_t kMostDynamicShared = 227 << 10;
@@ -49,6 +69,7 @@ struct Fiber {
   bool votes = false;  // in a barrier: whether `value` is a vote
   Lanes lanes;
   Observed observed;
+  Sanitizer sanitizer;
 
   // Whether both are in the same warp operation.
   bool waits_with(const Fiber& other) const {
@@ -74,6 +95,7 @@ struct Worker {
   std::vector<std::unique_ptr<Fiber>> fibers;
   Fiber* current = nullptr;
   jmp_buf scheduler;
+  Sanitizer sanitizer;
   unsigned threads = 0;
   int votes = 0;  // how many held in the last barrier with a vote
   Block block;
@@ -94,7 +116,10 @@ thread_local Worker* worker = nullptr;
 
 void switch_to_scheduler() {
   Fiber* self = worker->current;
-  if (_setjmp(self->context) == 0) _longjmp(worker->scheduler, 1);
+  if (_setjmp(self->context) == 0) {
+    worker->sanitizer.switch_to();
+    _longjmp(worker->scheduler, 1);
+  }
 }
 
 void fiber_main() {
@@ -110,6 +135,9 @@ void Worker::resume(Fiber& fiber) {
   current = &fiber;
   observed = job->watched.load(std::memory_order_relaxed) ? &fiber.observed : nullptr;
   if (_setjmp(scheduler) == 0) {
+    sanitizer.is_current();
+    if (!fiber.started) fiber.sanitizer.create();
+    fiber.sanitizer.switch_to();
     if (fiber.started) _longjmp(fiber.context, 1);
     fiber.started = true;
     // Guarded, so that an overflow is seen.

@@ -26,6 +26,8 @@
 // - Buffers that are read before they are written: they begin as 0x5a bytes.
 #pragma once
 
+#include "../include/recis_simt.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -121,10 +123,8 @@ T from_lane(const Lanes& lanes, unsigned source) {
 
 }  // namespace simt
 
-// What the tests call; src/ffi.rs says what these do.
+// What the tests call besides recis_simt.h; src/ffi.rs says what these do.
 extern "C" {
-void* recis_simt_allocate(size_t bytes);
-void recis_simt_release(void* memory);
 int64_t recis_simt_launches(const char* op);
 int recis_simt_planted(const char* name);
 void recis_simt_allow_races(int allow);

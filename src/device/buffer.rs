@@ -3,9 +3,8 @@ use std::sync::Arc;
 
 use cudarc::driver::result;
 
+use super::memory::{Memory, Owner};
 use super::pinned::{Block, PinnedVec};
-#[cfg(feature = "simt")]
-use super::simt;
 use super::{Device, ReadBack, Stream, cuda};
 use crate::error::ensure;
 use crate::{Error, Result};
@@ -19,69 +18,8 @@ impl<T: bytemuck::Pod + Send + Sync + PartialEq + fmt::Debug> Element for T {}
 /// Clones share the memory until one of them is written to.
 #[derive(Clone)]
 pub struct Buffer<T> {
-    memory: Arc<Memory<T>>,
-    len: usize,
-}
-
-enum Memory<T> {
-    Host(Vec<T>),
-    #[cfg_attr(not(feature = "trainer"), expect(dead_code))]
-    Pinned(PinnedVec<T>),
-    #[cfg(feature = "simt")]
-    Simt(simt::Memory),
-    Cuda(cuda::Memory),
-}
-
-impl<T: Element> Memory<T> {
-    /// What new memory holds is unspecified; on the host it is zeros.
-    fn allocate(len: usize, stream: &Stream) -> Result<Self> {
-        match stream.cuda() {
-            Some(cuda) => Ok(Self::Cuda(cuda::Memory::allocate(len * size_of::<T>(), cuda)?)),
-            #[cfg(feature = "simt")]
-            None if stream.device() == Device::Simt => {
-                Ok(Self::Simt(simt::Memory::allocate(len * size_of::<T>())?))
-            }
-            None => Ok(Self::Host(vec![T::zeroed(); len])),
-        }
-    }
-
-    fn device(&self) -> Device {
-        match self {
-            Self::Host(_) | Self::Pinned(_) => Device::Cpu,
-            #[cfg(feature = "simt")]
-            Self::Simt(_) => Device::Simt,
-            Self::Cuda(memory) => Device::Cuda(memory.ordinal()),
-        }
-    }
-
-    /// The most elements that fit.
-    fn capacity(&self) -> usize {
-        match self {
-            Self::Host(values) => values.len(),
-            Self::Pinned(values) => values.as_slice().len(),
-            #[cfg(feature = "simt")]
-            Self::Simt(memory) => memory.bytes() / size_of::<T>(),
-            Self::Cuda(memory) => memory.bytes() / size_of::<T>(),
-        }
-    }
-
-    fn pointer(&self) -> *mut T {
-        match self {
-            Self::Host(values) => values.as_ptr().cast_mut(),
-            Self::Pinned(values) => values.as_slice().as_ptr().cast_mut(),
-            #[cfg(feature = "simt")]
-            Self::Simt(memory) => memory.pointer(),
-            Self::Cuda(memory) => std::ptr::with_exposed_provenance_mut(memory.pointer() as usize),
-        }
-    }
-
-    fn host(&self, len: usize) -> Option<&[T]> {
-        match self {
-            Self::Cuda(_) => None,
-            // SAFETY: host memory of at least `len` numbers, all of whose bits are valid.
-            _ => Some(unsafe { std::slice::from_raw_parts(self.pointer(), len) }),
-        }
-    }
+    pub(super) memory: Arc<Memory<T>>,
+    pub(super) len: usize,
 }
 
 impl<T: Element> Buffer<T> {
@@ -104,11 +42,56 @@ impl<T: Element> Buffer<T> {
         Self::from(values).copy_to(stream)
     }
 
+    /// `len` elements that are in the memory of the stream's device already, and belong to something else:
+    /// a tensor of PyTorch, an array of a C++ runtime. They are used where they are; `owner` is dropped
+    /// with the last buffer that needs them.
+    ///
+    /// As with any buffer, what is written to goes to the memory itself if the buffer has no clones, and
+    /// to a copy if it has; [`Buffer::resize`] beyond `len` lets go of it. Kernels want `pointer` aligned
+    /// to 16 bytes, and refuse it otherwise.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use recis::device::{Buffer, Device, Stream};
+    /// # use recis::ops::scale;
+    /// let stream = Stream::new(Device::Cpu)?;
+    /// let mut theirs = vec![1.0_f32, 2.0, 3.0];
+    /// // SAFETY: `theirs` outlives the buffer, and nothing else uses it meanwhile.
+    /// let mut ours = unsafe { Buffer::from_raw(theirs.as_mut_ptr(), 3, Arc::new(()), &stream)? };
+    /// scale::forward(&mut ours, 2.0, &stream)?;
+    /// drop(ours);
+    /// assert_eq!(theirs, [2.0, 4.0, 6.0]);
+    /// # Ok::<(), recis::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A pointer that is null or not aligned to `T`, and a size that no memory has.
+    ///
+    /// # Safety
+    /// - The memory is there, of that size and on that device, until `owner` is dropped.
+    /// - Until then nothing else writes to it, nor reads it while an operation writes to it, unless that is
+    ///   ordered with the stream that the buffer is used on. Work before this call is ordered with `stream`.
+    /// - On a CUDA device `owner` may be dropped before the work that was enqueued has run: the memory is
+    ///   freed or used again only in the order of the last stream that the buffer was used on, or after
+    ///   waiting for it.
+    pub unsafe fn from_raw(pointer: *mut T, len: usize, owner: Owner, stream: &Stream) -> Result<Self> {
+        if len == 0 {
+            return Self::unset(0, stream);
+        }
+        ensure(!pointer.is_null() && pointer.is_aligned(), "buffer", || {
+            format!("{len} elements at {pointer:p}, which is null or not aligned to {}", align_of::<T>())
+        })?;
+        let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
+        let bytes = bytes.ok_or_else(|| Error::shape("buffer", format!("{len} elements fit no memory")))?;
+        let memory = Memory::borrow(pointer.expose_provenance(), bytes, owner, stream);
+        Ok(Self { memory: Arc::new(memory), len })
+    }
+
     /// An empty pinned array on the host with room for `capacity` elements, for what is to be copied
     /// to the stream's device; a plain one for a stream on the host.
     #[cfg(feature = "trainer")]
     pub(crate) fn staging(capacity: usize, stream: &Stream) -> Result<Staging<T>> {
-        match stream.cuda() {
+        match stream.cuda_stream() {
             Some(_) => Ok(Staging::Pinned(PinnedVec::with_capacity(capacity, stream)?)),
             None => Ok(Staging::Host(Vec::with_capacity(capacity))),
         }
@@ -135,7 +118,7 @@ impl<T: Element> Buffer<T> {
             return Ok(self.clone());
         }
         let mut copy = Self::unset(self.len, stream)?;
-        match (self.memory.host(self.len), stream.cuda()) {
+        match (self.memory.host(self.len), stream.cuda_stream()) {
             (Some(values), Some(cuda)) => {
                 // A copy from memory that is not pinned would wait for the stream.
                 let staged = match self.memory.as_ref() {
@@ -188,7 +171,7 @@ impl<T: Element> Buffer<T> {
         if let Some(values) = self.memory.host(self.len) {
             return Ok(ReadBack::ready(values.to_vec()));
         }
-        let Some(cuda) = stream.cuda() else { return Ok(ReadBack::ready(self.to_host()?)) };
+        let Some(cuda) = stream.cuda_stream() else { return Ok(ReadBack::ready(self.to_host()?)) };
         let block = Block::allocate(self.len * size_of::<T>(), stream)?;
         if self.len > 0 {
             // SAFETY: the block has room for `len` elements and lives until the copy is done.
@@ -219,7 +202,7 @@ impl<T: Element> Buffer<T> {
     /// Sets every byte to `value`.
     pub fn fill_bytes(&mut self, value: u8, stream: &Stream) -> Result<()> {
         let (pointer, bytes) = (self.on_mut(stream)?, self.len * size_of::<T>());
-        match stream.cuda() {
+        match stream.cuda_stream() {
             Some(_) if bytes == 0 => Ok(()),
             // SAFETY: the memory has as many bytes.
             Some(cuda) => unsafe { result::memset_d8_async(pointer as u64, value, bytes, cuda.cu_stream()) }
@@ -240,26 +223,32 @@ impl<T: Element> Buffer<T> {
         Ok(element)
     }
 
-    /// The elements, for the CPU form of an operation.
+    /// The elements.
     ///
     /// # Panics
-    /// They are in the memory of a CUDA device.
+    /// They are in the memory of a CUDA device; [`Buffer::to_vec`] reads them from anywhere.
     pub fn host(&self) -> &[T] {
-        self.memory.host(self.len).expect("the elements are on the device, and the operation's stream is not")
+        self.memory.host(self.len).expect("the elements are on a CUDA device: read them with to_vec")
     }
 
-    /// The elements, for the CPU form of an operation.
+    /// The elements, for the CPU form of an operation that reads.
     ///
-    /// # Panics
-    /// They are in the memory of a CUDA device.
-    pub fn host_mut(&mut self) -> &mut [T] {
-        if !matches!(Arc::get_mut(&mut self.memory), Some(Memory::Host(_))) {
-            self.memory = Arc::new(Memory::Host(self.host().to_vec()));
-        }
-        match Arc::get_mut(&mut self.memory) {
-            Some(Memory::Host(values)) => &mut values[..self.len],
-            _ => unreachable!("made so above"),
-        }
+    /// # Errors
+    /// They are on another device.
+    pub(crate) fn on_cpu(&self) -> Result<&[T]> {
+        let pointer = self.on(&Stream::default())?;
+        // SAFETY: host memory of `len` numbers, all of whose bits are valid.
+        Ok(unsafe { std::slice::from_raw_parts(pointer, self.len) })
+    }
+
+    /// The elements, for the CPU form of an operation that writes: clones keep what they hold.
+    ///
+    /// # Errors
+    /// They are on another device.
+    pub(crate) fn on_cpu_mut(&mut self) -> Result<&mut [T]> {
+        let pointer = self.on_mut(&Stream::default())?;
+        // SAFETY: host memory of `len` numbers that only this buffer uses.
+        Ok(unsafe { std::slice::from_raw_parts_mut(pointer, self.len) })
     }
 
     /// The first element, for a kernel on `stream` that reads.
@@ -267,13 +256,7 @@ impl<T: Element> Buffer<T> {
     /// # Errors
     /// The elements are on another device.
     pub(crate) fn on(&self, stream: &Stream) -> Result<*const T> {
-        if self.device() != stream.device() {
-            let what = format!("a buffer of {} is used on {}", self.device(), stream.device());
-            return Err(Error::Device { device: stream.device().to_string(), what });
-        }
-        if let (Memory::Cuda(memory), Some(stream)) = (self.memory.as_ref(), stream.cuda()) {
-            memory.move_to(stream)?;
-        }
+        stream.take("a buffer", self.device(), self.memory.order())?;
         Ok(self.memory.pointer())
     }
 
@@ -301,8 +284,8 @@ impl<T: Element> Buffer<T> {
 }
 
 /// Copies elements between two places of the stream's device.
-fn copy_within_device<T>(from: *const T, to: *mut T, len: usize, stream: &Stream) -> Result<()> {
-    match stream.cuda() {
+pub fn copy_within_device<T>(from: *const T, to: *mut T, len: usize, stream: &Stream) -> Result<()> {
+    match stream.cuda_stream() {
         Some(_) if len == 0 => Ok(()),
         // SAFETY: the callers' arrays have as many elements.
         Some(cuda) => unsafe {

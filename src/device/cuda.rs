@@ -2,13 +2,18 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use cudarc::driver::sys::{CUdeviceptr, CUmemPool_attribute, is_culib_present};
+use cudarc::driver::sys::{CUdeviceptr, CUmemPool_attribute};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 
+use super::{Device, Order};
 use crate::{Error, Result};
+
+/// CUDA's handle of the default stream of whichever thread it is used in.
+const PER_THREAD: usize = 2;
 
 /// How many CUDA devices there are, or why none can be used. Never panics.
 pub fn probe() -> Result<usize, &'static str> {
@@ -17,8 +22,10 @@ pub fn probe() -> Result<usize, &'static str> {
         if !cfg!(recis_cuda) {
             return Err("this build has no CUDA kernels, since nvcc was not found");
         }
-        // SAFETY: it only tries to open the library.
-        if !unsafe { is_culib_present() } {
+        // SAFETY: it only tries to open the library. cudarc's own function for it is there in but one of
+        // the ways that it may be linked.
+        let is_there = |name: &CStr| !unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY) }.is_null();
+        if ![c"libcuda.so.1", c"libcuda.so"].into_iter().any(is_there) {
             return Err("the NVIDIA driver (libcuda.so.1) is not installed");
         }
         // cudarc panics if a driver lacks what it looks for.
@@ -39,19 +46,36 @@ pub fn context(ordinal: usize) -> Result<Arc<CudaContext>> {
     if let Some(context) = contexts.get(&ordinal) {
         return Ok(context.clone());
     }
-    super::Device::Cuda(ordinal).check()?;
+    Device::Cuda(ordinal).check()?;
     let made = catch_unwind(AssertUnwindSafe(|| CudaContext::new(ordinal)));
     let context =
         made.map_err(|panic| failed("open the device", &text(panic)))?.map_err(driver("open the device"))?;
     // SAFETY: nothing has been allocated, and all memory is ours: in stream order.
     unsafe { context.disable_event_tracking() };
-    keep_freed_memory(&context)?;
     contexts.insert(ordinal, context.clone());
     Ok(context)
 }
 
+/// The device of a stream, if kernels and buffers can be ordered by it.
+pub fn accept(stream: &CudaStream) -> Result<Device> {
+    let context = stream.context();
+    let device = Device::Cuda(context.ordinal());
+    device.check()?;
+    let refuse = |what: &str| Err(Error::Device { device: device.to_string(), what: what.into() });
+    if !context.is_primary() {
+        return refuse("the stream is not of the primary context, in which kernels run: CudaContext::new");
+    }
+    if !context.has_async_alloc() {
+        return refuse("it does not allocate memory in the order of a stream");
+    }
+    if stream.cu_stream().addr() == PER_THREAD {
+        return refuse("the per-thread default stream is another one in every thread: make a stream");
+    }
+    Ok(device)
+}
+
 /// Freed memory stays with the process: the next step wants as much again.
-fn keep_freed_memory(context: &CudaContext) -> Result<()> {
+pub fn keep_freed_memory(context: &CudaContext) -> Result<()> {
     let mut all = u64::MAX;
     // SAFETY: the attribute is a u64.
     unsafe {
@@ -81,10 +105,11 @@ fn text(panic: Box<dyn Any + Send>) -> String {
 
 /// Device memory, allocated and freed in the order of a stream.
 pub struct Memory {
+    /// 0 when somebody else has taken it over.
     pointer: CUdeviceptr,
     bytes: usize,
-    /// Orders the freeing: the last stream that works on the memory.
-    stream: Mutex<Arc<CudaStream>>,
+    /// Of the freeing too.
+    order: Order,
 }
 
 impl Memory {
@@ -97,7 +122,20 @@ impl Memory {
         let pointer = pointer.map_err(|error| {
             failed(&format!("allocate {bytes} bytes of device memory"), &error.to_string())
         })?;
-        Ok(Self { pointer, bytes, stream: Mutex::new(stream.clone()) })
+        Ok(Self { pointer, bytes, order: Order::new(stream) })
+    }
+
+    /// Takes over memory whose work so far `stream` orders.
+    ///
+    /// # Safety
+    /// Nobody else frees it, and it can be freed in the order of a stream.
+    pub unsafe fn take_over(pointer: CUdeviceptr, bytes: usize, stream: &Arc<CudaStream>) -> Self {
+        Self { pointer, bytes, order: Order::new(stream) }
+    }
+
+    /// Leaves the freeing to the caller.
+    pub fn give_away(mut self) -> CUdeviceptr {
+        std::mem::take(&mut self.pointer)
     }
 
     pub fn pointer(&self) -> CUdeviceptr {
@@ -109,30 +147,19 @@ impl Memory {
     }
 
     pub fn ordinal(&self) -> usize {
-        self.lock().context().ordinal()
+        self.order.last().context().ordinal()
     }
 
-    /// From now on the memory belongs to the order of `stream`, which waits for what the stream
-    /// before does with it.
-    pub fn move_to(&self, stream: &Arc<CudaStream>) -> Result<()> {
-        let mut owner = self.lock();
-        if owner.cu_stream() != stream.cu_stream() {
-            stream.join(&owner).map_err(driver("order two streams"))?;
-            *owner = stream.clone();
-        }
-        Ok(())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Arc<CudaStream>> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn order(&self) -> &Order {
+        &self.order
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        let stream = self.lock();
+        let stream = self.order.last();
         // An error here is that of work before, which is reported where its result is waited for.
-        if stream.context().bind_to_thread().is_ok() {
+        if self.pointer != 0 && stream.context().bind_to_thread().is_ok() {
             // SAFETY: it was allocated so, and nothing uses it any more but what is on the stream.
             _ = unsafe { result::free_async(self.pointer, stream.cu_stream()) };
         }

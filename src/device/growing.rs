@@ -5,7 +5,7 @@ use cudarc::driver::sys::{
     CUmemAllocationProp, CUmemAllocationType, CUmemGenericAllocationHandle, CUmemLocation, CUmemLocationType,
 };
 
-use super::{Device, Element, Stream, cuda};
+use super::{Device, Element, Order, Stream, cuda};
 use crate::{Error, Result};
 
 /// Address space that is reserved at first: grows up to it without moving.
@@ -21,6 +21,7 @@ pub struct Growing<T> {
 /// Reserved addresses.
 struct Range {
     device: Device,
+    order: Option<Order>,
     base: usize,
     reserved: usize,
     /// Bytes from `base` that have memory behind them.
@@ -57,29 +58,51 @@ impl<T: Element> Growing<T> {
         self.range.map(bytes.next_multiple_of(self.range.granularity))
     }
 
-    /// The elements, for the CPU form of an operation.
+    /// The elements.
     ///
     /// # Panics
     /// They are in the memory of a CUDA device.
     pub fn host(&self) -> &[T] {
         self.range.assert_host();
         // SAFETY: host memory, mapped and readable; any bits are a valid number.
-        unsafe { std::slice::from_raw_parts(self.pointer(), self.capacity()) }
+        unsafe { std::slice::from_raw_parts(self.range.pointer(), self.capacity()) }
     }
 
-    /// The elements, for the CPU form of an operation.
+    /// The elements.
     ///
     /// # Panics
     /// They are in the memory of a CUDA device.
     pub fn host_mut(&mut self) -> &mut [T] {
         self.range.assert_host();
         // SAFETY: as in `host`, and the borrow is unique.
-        unsafe { std::slice::from_raw_parts_mut(self.pointer(), self.capacity()) }
+        unsafe { std::slice::from_raw_parts_mut(self.range.pointer(), self.capacity()) }
     }
 
-    /// The first element. What works on it must be done before this is dropped.
-    pub(crate) fn pointer(&self) -> *mut T {
-        ptr::with_exposed_provenance_mut(self.range.base)
+    /// The elements, for the CPU form of an operation that reads.
+    ///
+    /// # Errors
+    /// They are on another device.
+    pub(crate) fn on_cpu(&self) -> Result<&[T]> {
+        self.on(&Stream::default())?;
+        Ok(self.host())
+    }
+
+    /// The elements, for the CPU form of an operation that writes.
+    ///
+    /// # Errors
+    /// They are on another device.
+    pub(crate) fn on_cpu_mut(&mut self) -> Result<&mut [T]> {
+        self.on(&Stream::default())?;
+        Ok(self.host_mut())
+    }
+
+    /// The first element, for a kernel on `stream`. What works on it must be done before this is dropped.
+    ///
+    /// # Errors
+    /// The elements are on another device.
+    pub(crate) fn on(&self, stream: &Stream) -> Result<*mut T> {
+        stream.take("rows", self.range.device, self.range.order.as_ref())?;
+        Ok(self.range.pointer())
     }
 }
 
@@ -87,6 +110,7 @@ impl Range {
     fn reserve(stream: &Stream) -> Result<Self> {
         let empty = |base, reserved, granularity| Self {
             device: stream.device(),
+            order: stream.order(),
             base,
             reserved,
             mapped: 0,
@@ -139,11 +163,12 @@ impl Range {
         }
     }
 
+    fn pointer<T>(&self) -> *mut T {
+        ptr::with_exposed_provenance_mut(self.base)
+    }
+
     fn assert_host(&self) {
-        assert!(
-            !matches!(self.device, Device::Cuda(_)),
-            "the rows are on the device, and the operation's stream is not"
-        );
+        assert!(!matches!(self.device, Device::Cuda(_)), "the rows are on a CUDA device");
     }
 }
 

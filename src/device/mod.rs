@@ -3,7 +3,10 @@
 
 mod buffer;
 mod cuda;
+mod cuda_slice;
 mod growing;
+mod memory;
+mod order;
 mod pinned;
 mod read_back;
 #[cfg(feature = "simt")]
@@ -15,6 +18,7 @@ use std::str::FromStr;
 
 pub use buffer::{Buffer, Element};
 pub use growing::Growing;
+pub(crate) use order::Order;
 pub use read_back::ReadBack;
 pub use stream::{Event, Stream};
 

@@ -29,7 +29,7 @@ impl Block {
         {
             return Ok(Self { address, bytes });
         }
-        if let Some(stream) = stream.cuda() {
+        if let Some(stream) = stream.cuda_stream() {
             cuda::bind(stream)?;
         }
         // SAFETY: a context is current.

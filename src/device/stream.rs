@@ -5,12 +5,17 @@ use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream};
 
 use super::pinned::Block;
-use super::{Device, cuda};
-use crate::Result;
+use super::{Device, Order, cuda};
+use crate::{Error, Result};
 
 /// An order of execution on a device. Operations take it last, and are enqueued on it.
 ///
 /// On [`Device::Cpu`] an operation has finished when its call returns.
+///
+/// Buffers, rows and tables that are used on one stream and then on another need no care: the second
+/// waits, on the device, for what the first has been given so far. Streams and buffers may be used from
+/// any thread; two threads that use clones of one buffer on two streams *at the same time* have to order
+/// the streams before either writes to it or the last clone is dropped.
 #[derive(Clone, Default)]
 pub struct Stream {
     device: Device,
@@ -24,19 +29,51 @@ struct Cuda {
 }
 
 impl Stream {
-    /// A new stream on `device`.
+    /// A new stream on `device`. On a CUDA device, memory that is freed stays with the process from now
+    /// on, in the device's default pool, for whoever allocates next; [`Stream::from_cudarc`] leaves the
+    /// pool as it is.
     ///
     /// # Errors
     /// A device that cannot be used.
     pub fn new(device: Device) -> Result<Self> {
         let cuda = match device {
             Device::Cuda(ordinal) => {
-                let stream = cuda::context(ordinal)?.new_stream().map_err(cuda::driver("make a stream"))?;
+                let context = cuda::context(ordinal)?;
+                cuda::keep_freed_memory(&context)?;
+                let stream = context.new_stream().map_err(cuda::driver("make a stream"))?;
                 Some(Arc::new(Cuda { stream, sources: Mutex::default() }))
             }
             _ => None,
         };
         Ok(Self { device, cuda })
+    }
+
+    /// A stream of the program's own, the default stream too. It may be used beside this, by its owner or
+    /// through cudarc: all work is in the order in which it is enqueued.
+    ///
+    /// # Errors
+    /// A device that cannot be used, a context that is not the device's primary one, a device that does
+    /// not allocate in the order of a stream, and the per-thread default stream, which is another one in
+    /// every thread.
+    ///
+    /// ```no_run
+    /// # use recis::cudarc::driver::CudaContext;
+    /// # use recis::device::{Buffer, Stream};
+    /// let theirs = CudaContext::new(0)?.new_stream()?;
+    /// let stream = Stream::from_cudarc(theirs.clone())?;
+    /// let ids = Buffer::from_cuda_slice(theirs.clone_htod(&[3_i64, 1, 3])?)?;
+    /// // … operations on `stream` …
+    /// assert_eq!(ids.to_vec(&stream)?, [3, 1, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_cudarc(stream: Arc<CudaStream>) -> Result<Self> {
+        let device = cuda::accept(&stream)?;
+        Ok(Self { device, cuda: Some(Arc::new(Cuda { stream, sources: Mutex::default() })) })
+    }
+
+    /// The stream as cudarc has it; none on the host.
+    pub fn cuda_stream(&self) -> Option<&Arc<CudaStream>> {
+        self.cuda.as_ref().map(|cuda| &cuda.stream)
     }
 
     /// The device whose work this stream orders.
@@ -59,8 +96,22 @@ impl Stream {
         Ok(Event { cuda: Some(event), made: std::time::Instant::now() })
     }
 
-    pub(crate) fn cuda(&self) -> Option<&Arc<CudaStream>> {
-        self.cuda.as_ref().map(|cuda| &cuda.stream)
+    /// The order of new memory that this stream is the first to use; none on the host.
+    pub(crate) fn order(&self) -> Option<Order> {
+        self.cuda_stream().map(Order::new)
+    }
+
+    /// Fails unless `what`, which is on `device`, can be used on this stream. From then on this stream
+    /// orders the work on it.
+    pub(crate) fn take(&self, what: &str, device: Device, order: Option<&Order>) -> Result<()> {
+        if device != self.device {
+            let what = format!("{what} of {device} is used on {}", self.device);
+            return Err(Error::Device { device: self.device.to_string(), what });
+        }
+        match (order, self.cuda_stream()) {
+            (Some(order), Some(stream)) => order.move_to(stream),
+            _ => Ok(()),
+        }
     }
 
     /// What launchers take; null on the host. The stream's context becomes the calling thread's.

@@ -154,6 +154,7 @@ pub struct recis_tile {
 }
 unsafe extern "C" {
     pub fn recis_abi_version() -> ::core::ffi::c_int;
+    pub fn recis_abi_layout() -> u64;
     pub fn recis_last_error() -> *const ::core::ffi::c_char;
     pub fn recis_modulo_forward(
         values: *const i64,

@@ -50,9 +50,10 @@ pub struct StepReport {
     pub metrics: Metrics,
     /// Rows of the step's batch.
     pub rows: usize,
-    /// From asking for the batch to the end of the step.
+    /// From the end of the step before to the end of this one; of the first one, from asking for its
+    /// batch.
     pub step_seconds: f64,
-    /// The part of `step_seconds` spent waiting for the batch.
+    /// The part of `step_seconds` spent waiting for a batch: on a device, for one further on.
     pub wait_seconds: f64,
 }
 

@@ -33,6 +33,8 @@ pub struct Trainer {
     pending: VecDeque<Pending>,
     /// When the last step was told of, if nothing else was done since.
     last_report: Option<Instant>,
+    /// Seconds spent waiting for batches since then.
+    waited: f64,
 }
 
 /// A step that a device is working on.
@@ -115,6 +117,7 @@ impl Trainer {
             logger: Logger::new("Trainer"),
             pending: VecDeque::new(),
             last_report: None,
+            waited: 0.0,
         })
     }
 
@@ -300,7 +303,7 @@ impl Trainer {
             if batch.is_none() && self.plan.communicator().is_none() {
                 break;
             }
-            let wait_seconds = asked.elapsed().as_secs_f64();
+            self.waited += asked.elapsed().as_secs_f64();
             let report = StepReport {
                 global_step: self.progress.step,
                 local_step: self.local_step,
@@ -308,7 +311,7 @@ impl Trainer {
                 metrics: Metrics::new(),
                 rows: 0,
                 step_seconds: 0.0,
-                wait_seconds,
+                wait_seconds: 0.0,
             };
             let place = batch.as_ref().map_or_else(|| "the end of the data".into(), |batch| batch.place(0));
             // One rank stops when it has saved its last step, below; several when all know of it.
@@ -388,6 +391,7 @@ impl Trainer {
             metrics.for_each(|(name, value)| report.metrics.set(name, value));
             // Steps overlap on a device: what counts is how long after the one before.
             report.step_seconds = self.last_report.unwrap_or(asked).elapsed().as_secs_f64();
+            report.wait_seconds = std::mem::take(&mut self.waited);
             self.last_report = Some(Instant::now());
             self.hooks.iter_mut().try_for_each(|hook| hook.after_step(&report))?;
             *last = Some(report);
@@ -408,7 +412,7 @@ impl Trainer {
     }
 
     fn save(&mut self) -> Result<()> {
-        self.last_report = None;
+        (self.last_report, self.waited) = (None, 0.0);
         let ModelSnapshot { tables, arrays } = self.plan.snapshot()?;
         let step = self.progress.step;
         let unwritable = |e: serde_json::Error| Error::Checkpoint {

@@ -76,8 +76,8 @@ pub fn step(
     let coefficients = options.coefficients();
     match stream.device() {
         Device::Cpu => {
-            let (p, m, v) = (parameter.host_mut(), exp_avg.host_mut(), exp_avg_sq.host_mut());
-            cpu::adamw::step(p, m, v, gradient.host(), &coefficients);
+            let (p, m, v) = (parameter.on_cpu_mut()?, exp_avg.on_cpu_mut()?, exp_avg_sq.on_cpu_mut()?);
+            cpu::adamw::step(p, m, v, gradient.on_cpu()?, &coefficients);
             Ok(())
         }
         _ => {

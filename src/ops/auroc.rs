@@ -10,8 +10,10 @@ use crate::{Result, ops::cpu};
 /// negative and above, negative and not above, positive and not above.
 pub const COUNTS: [&str; 4] = ["tp", "fp", "tn", "fn"];
 
-/// The thresholds: `-1e-7`, then `i / (n - 1)`, then `1 + 1e-7`. `num_thresholds` is above 2.
+/// The thresholds: `-1e-7`, then `i / (n - 1)`, then `1 + 1e-7`. At least 3 of
+/// them, whatever `num_thresholds`.
 pub fn thresholds(num_thresholds: usize) -> Vec<f32> {
+    let num_thresholds = num_thresholds.max(3);
     let last = num_thresholds - 1;
     let threshold = |i| match i {
         0 => -1e-7,
@@ -42,7 +44,12 @@ pub fn update(
     })?;
     match stream.device() {
         Device::Cpu => {
-            cpu::auroc::update(prediction.host(), label.host(), thresholds.host(), counts.host_mut());
+            cpu::auroc::update(
+                prediction.on_cpu()?,
+                label.on_cpu()?,
+                thresholds.on_cpu()?,
+                counts.on_cpu_mut()?,
+            );
             Ok(())
         }
         _ => {

@@ -27,12 +27,15 @@ pub fn forward(
     })?;
     match stream.device() {
         Device::Cpu => {
-            if let Some(row) = prediction.host().iter().position(|p| !(0.0..=1.0).contains(p)) {
-                let found = word(row, prediction.host()[row]);
-                unfit.0.host_mut().iter_mut().for_each(|least| *least = found.min(*least));
+            if let Some(row) = prediction.on_cpu()?.iter().position(|p| !(0.0..=1.0).contains(p)) {
+                let found = word(row, prediction.on_cpu()?[row]);
+                unfit.0.on_cpu_mut()?.iter_mut().for_each(|least| *least = found.min(*least));
             }
-            loss.host_mut()[0] =
-                cpu::bce::forward(prediction.host(), label.host(), d_prediction.map(Buffer::host_mut));
+            loss.on_cpu_mut()?[0] = cpu::bce::forward(
+                prediction.on_cpu()?,
+                label.on_cpu()?,
+                d_prediction.map(Buffer::on_cpu_mut).transpose()?,
+            );
             Ok(())
         }
         _ => {

@@ -25,10 +25,10 @@ pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
     }
     columns.iter_mut().try_for_each(|c| match stream.device() {
         Device::Cpu => {
-            let boundaries = c.boundaries.host();
+            let boundaries = c.boundaries.on_cpu()?;
             let ascend = boundaries.is_sorted() && !boundaries.iter().any(|b| b.is_nan());
             ensure(ascend, "bucketize", || format!("boundaries {boundaries:?} do not ascend"))?;
-            cpu::bucketize::forward(c.values.host(), boundaries, c.out.host_mut());
+            cpu::bucketize::forward(c.values.on_cpu()?, boundaries, c.out.on_cpu_mut()?);
             Ok(())
         }
         _ => {

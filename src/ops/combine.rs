@@ -32,8 +32,8 @@ pub fn forward(
     check(lookup, weights, out.len(), place)?;
     match stream.device() {
         Device::Cpu => {
-            let weights = weights.map(Buffer::host);
-            cpu::combine::forward(&lookup.host(), weights, denominator, out.host_mut(), place);
+            let weights = weights.map(Buffer::on_cpu).transpose()?;
+            cpu::combine::forward(&lookup.host()?, weights, denominator, out.on_cpu_mut()?, place);
             Ok(())
         }
         _ => {
@@ -62,8 +62,16 @@ pub fn backward(
     })?;
     match stream.device() {
         Device::Cpu => {
-            let (weights, d_embeddings) = (weights.map(Buffer::host), d_embeddings.host_mut());
-            cpu::combine::backward(&lookup.host(), weights, denominator, d_out.host(), place, d_embeddings);
+            let (weights, d_embeddings) =
+                (weights.map(Buffer::on_cpu).transpose()?, d_embeddings.on_cpu_mut()?);
+            cpu::combine::backward(
+                &lookup.host()?,
+                weights,
+                denominator,
+                d_out.on_cpu()?,
+                place,
+                d_embeddings,
+            );
             Ok(())
         }
         _ => {
@@ -110,7 +118,7 @@ fn check(lookup: &Lookup<'_>, weights: Option<&Buffer<f32>>, out: usize, place: 
     lookup.check("combine")?;
     place.check("combine", lookup.segments(), lookup.dim, out)?;
     let ids = match lookup.offsets.device() {
-        Device::Cpu => lookup.offsets.host().last().copied().unwrap_or(0) as usize,
+        Device::Cpu => lookup.offsets.on_cpu()?.last().copied().unwrap_or(0) as usize,
         _ => lookup.ids,
     };
     ensure(weights.is_none_or(|weights| weights.len() >= ids), "combine", || {

@@ -17,10 +17,10 @@ pub fn forward(
     stream: &Stream,
 ) -> Result<()> {
     lookup.check("combine_tile")?;
-    place.check("combine_tile", lookup.segments(), tile_len * lookup.dim, out.len())?;
+    place.check("combine_tile", lookup.segments(), tile_len.saturating_mul(lookup.dim), out.len())?;
     match stream.device() {
         Device::Cpu => {
-            cpu::combine_tile::forward(&lookup.host(), tile_len, out.host_mut(), place);
+            cpu::combine_tile::forward(&lookup.host()?, tile_len, out.on_cpu_mut()?, place);
             Ok(())
         }
         _ => {
@@ -41,14 +41,14 @@ pub fn backward(
     stream: &Stream,
 ) -> Result<()> {
     lookup.check("combine_tile")?;
-    place.check("combine_tile", lookup.segments(), tile_len * lookup.dim, d_out.len())?;
+    place.check("combine_tile", lookup.segments(), tile_len.saturating_mul(lookup.dim), d_out.len())?;
     ensure(d_embeddings.len() == lookup.embeddings.len(), "combine_tile", || {
         format!("{} gradients for {} embedding values", d_embeddings.len(), lookup.embeddings.len())
     })?;
     match stream.device() {
         Device::Cpu => {
-            let (d_out, d_embeddings) = (d_out.host(), d_embeddings.host_mut());
-            cpu::combine_tile::backward(&lookup.host(), tile_len, d_out, place, d_embeddings);
+            let (d_out, d_embeddings) = (d_out.on_cpu()?, d_embeddings.on_cpu_mut()?);
+            cpu::combine_tile::backward(&lookup.host()?, tile_len, d_out, place, d_embeddings);
             Ok(())
         }
         _ => {

@@ -40,11 +40,15 @@ pub fn forward(
     place.check("copy_column", values / width, width, out.len())?;
     match stream.device() {
         Device::Cpu => {
-            let (out, unfit) = (out.host_mut(), &mut unfit.0.host_mut()[0]);
+            let (out, unfit) = (out.on_cpu_mut()?, &mut unfit.0.on_cpu_mut()?[0]);
             match column {
-                Column::F32(v) => cpu::copy_column::forward(v.host(), width, out, place, unfit, |v| v),
-                Column::F64(v) => cpu::copy_column::forward(v.host(), width, out, place, unfit, |v| v as f32),
-                Column::I64(v) => cpu::copy_column::forward(v.host(), width, out, place, unfit, |v| v as f32),
+                Column::F32(v) => cpu::copy_column::forward(v.on_cpu()?, width, out, place, unfit, |v| v),
+                Column::F64(v) => {
+                    cpu::copy_column::forward(v.on_cpu()?, width, out, place, unfit, |v| v as f32)
+                }
+                Column::I64(v) => {
+                    cpu::copy_column::forward(v.on_cpu()?, width, out, place, unfit, |v| v as f32)
+                }
             }
             Ok(())
         }

@@ -39,14 +39,15 @@ pub fn forward(columns: &[Column<'_>], overflow: Overflow, stream: &Stream) -> R
         Device::Cpu => {
             let mut keys = Vec::new();
             for Column { table, ids } in columns {
+                let ids = ids.on_cpu()?;
                 if overflow == Overflow::Refuse {
-                    let wide = ids.host().iter().position(|&id| id as u64 >> ID_BITS != 0);
+                    let wide = ids.iter().position(|&id| id as u64 >> ID_BITS != 0);
                     ensure(wide.is_none(), "encode_ids", || {
                         let i = wide.unwrap_or_default();
-                        format!("id {} (number {i}) does not fit in {ID_BITS} bits", ids.host()[i])
+                        format!("id {} (number {i}) does not fit in {ID_BITS} bits", ids[i])
                     })?;
                 }
-                cpu::encode_ids::forward(*table, ids.host(), &mut keys);
+                cpu::encode_ids::forward(*table, ids, &mut keys);
             }
             Ok(keys.into())
         }

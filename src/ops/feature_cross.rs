@@ -38,12 +38,12 @@ impl<'a> Side<'a> {
         })
     }
 
-    fn host(self) -> cpu::feature_cross::Side<'a> {
-        cpu::feature_cross::Side {
-            values: self.values.host(),
-            offsets: self.offsets.host(),
-            weights: self.weights.map(Buffer::host),
-        }
+    fn host(self) -> Result<cpu::feature_cross::Side<'a>> {
+        Ok(cpu::feature_cross::Side {
+            values: self.values.on_cpu()?,
+            offsets: self.offsets.on_cpu()?,
+            weights: self.weights.map(Buffer::on_cpu).transpose()?,
+        })
     }
 }
 
@@ -73,7 +73,7 @@ pub fn forward(x: Side<'_>, y: Side<'_>, stream: &Stream) -> Result<Crossed> {
     }
     match stream.device() {
         Device::Cpu => {
-            let (x, y) = (x.host(), y.host());
+            let (x, y) = (x.host()?, y.host()?);
             let offsets = cpu::feature_cross::offsets(&x, &y);
             let pairs = offsets.last().copied().unwrap_or(0);
             let offsets: Vec<i32> =

@@ -22,7 +22,7 @@ pub fn forward(
     match stream.device() {
         Device::Cpu => {
             let count = host_count("fill", count, capacity)?;
-            cpu::fill::forward(&mut values.host_mut()[..count * width], value);
+            cpu::fill::forward(&mut values.on_cpu_mut()?[..count * width], value);
             Ok(())
         }
         _ => {

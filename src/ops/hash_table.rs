@@ -15,6 +15,9 @@ use kernels::KernelTable;
 ///
 /// Ids come grouped by logical table: those of table `t` are `ids[offsets[t]..offsets[t + 1]]`, as
 /// [`crate::ops::partition_ids`] gives them; ids behind the last offset are not looked at.
+///
+/// One thread at a time works on a table, whichever it is, on any stream of its device: the table is
+/// `Send`, not `Sync`. Work on another stream than the last waits for it, on the device.
 pub struct HashTable {
     tables: usize,
     form: Form,
@@ -83,13 +86,14 @@ impl HashTable {
         rows: &mut Buffer<u32>,
         stream: &Stream,
     ) -> Result<()> {
-        self.check(ids, offsets, rows.len())?;
+        self.check(ids, offsets, rows.len(), stream)?;
         match &self.form {
             Form::Cpu(table) => {
-                rows.host_mut().fill(NO_ROW);
+                let (ids, rows) = (ids.on_cpu()?, rows.on_cpu_mut()?);
+                rows.fill(NO_ROW);
                 for (index, range) in table.indices.iter().zip(ranges(ids, offsets)?) {
                     for i in range {
-                        rows.host_mut()[i] = index.find(ids.host()[i]);
+                        rows[i] = index.find(ids[i]);
                     }
                 }
                 Ok(())
@@ -110,18 +114,19 @@ impl HashTable {
         rows: &mut Buffer<u32>,
         stream: &Stream,
     ) -> Result<New> {
-        self.check(ids, offsets, rows.len())?;
+        self.check(ids, offsets, rows.len(), stream)?;
         match &mut self.form {
             Form::Cpu(CpuTable { indices, next_row, free_rows }) => {
                 let mut new = Vec::new();
-                rows.host_mut().fill(NO_ROW);
+                let (ids, rows) = (ids.on_cpu()?, rows.on_cpu_mut()?);
+                rows.fill(NO_ROW);
                 for (index, range) in indices.iter_mut().zip(ranges(ids, offsets)?) {
                     for i in range {
                         let allocate = || {
                             new.push(i as u32);
                             allocate(next_row, free_rows)
                         };
-                        rows.host_mut()[i] = index.find_or_insert(ids.host()[i], allocate)?;
+                        rows[i] = index.find_or_insert(ids[i], allocate)?;
                     }
                 }
                 Ok(New { count: vec![new.len() as u32].into(), places: new.into() })
@@ -132,11 +137,12 @@ impl HashTable {
 
     /// Removes ids; their rows may be given to others. Ids that are not in the table are passed over.
     pub fn erase(&mut self, ids: &Buffer<i64>, offsets: &Buffer<u32>, stream: &Stream) -> Result<()> {
-        self.check(ids, offsets, ids.len())?;
+        self.check(ids, offsets, ids.len(), stream)?;
         match &mut self.form {
             Form::Cpu(table) => {
+                let ids = ids.on_cpu()?;
                 for (index, range) in table.indices.iter_mut().zip(ranges(ids, offsets)?) {
-                    let rows = ids.host()[range].iter().map(|&id| index.erase(id));
+                    let rows = ids[range].iter().map(|&id| index.erase(id));
                     table.free_rows.extend(rows.filter(|&row| row != NO_ROW));
                 }
                 Ok(())
@@ -154,7 +160,10 @@ impl HashTable {
         }
     }
 
-    fn check(&self, ids: &Buffer<i64>, offsets: &Buffer<u32>, rows: usize) -> Result<()> {
+    fn check(&self, ids: &Buffer<i64>, offsets: &Buffer<u32>, rows: usize, stream: &Stream) -> Result<()> {
+        if let Form::Cpu(_) = self.form {
+            stream.take("a table", Device::Cpu, None)?;
+        }
         ensure(ids.len() == rows, "hash_table", || format!("{} ids but room for {rows} rows", ids.len()))?;
         ensure(offsets.len() == self.tables + 1, "hash_table", || {
             format!("{} offsets for {} tables", offsets.len(), self.tables)
@@ -164,10 +173,10 @@ impl HashTable {
 
 /// The places of each table's ids.
 fn ranges<'a>(
-    ids: &Buffer<i64>,
+    ids: &[i64],
     offsets: &'a Buffer<u32>,
 ) -> Result<impl Iterator<Item = std::ops::Range<usize>> + 'a> {
-    let (offsets, ids) = (offsets.host(), ids.len());
+    let (offsets, ids) = (offsets.on_cpu()?, ids.len());
     let fit = offsets[0] == 0 && offsets.is_sorted() && offsets[offsets.len() - 1] as usize <= ids;
     ensure(fit, "hash_table", || format!("offsets {offsets:?} do not ascend from 0 to at most {ids} ids"))?;
     Ok(offsets.windows(2).map(|ends| ends[0] as usize..ends[1] as usize))

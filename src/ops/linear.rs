@@ -21,7 +21,7 @@ pub fn forward(
     check(size, x.len(), y.len(), weight.len(), bias.len())?;
     match stream.device() {
         Device::Cpu => {
-            cpu::linear::forward(x.host(), weight.host(), bias.host(), y.host_mut(), size);
+            cpu::linear::forward(x.on_cpu()?, weight.on_cpu()?, bias.on_cpu()?, y.on_cpu_mut()?, size);
             Ok(())
         }
         _ => {
@@ -48,8 +48,8 @@ pub fn backward_weight(
     check(size, x.len(), d_y.len(), d_weight.len(), d_bias.len())?;
     match stream.device() {
         Device::Cpu => {
-            let (d_weight, d_bias) = (d_weight.host_mut(), d_bias.host_mut());
-            cpu::linear::backward_weight(x.host(), d_y.host(), d_weight, d_bias, size, accumulate);
+            let (d_weight, d_bias) = (d_weight.on_cpu_mut()?, d_bias.on_cpu_mut()?);
+            cpu::linear::backward_weight(x.on_cpu()?, d_y.on_cpu()?, d_weight, d_bias, size, accumulate);
             Ok(())
         }
         _ => {
@@ -77,7 +77,7 @@ pub fn backward_input(
     check(size, d_x.len(), d_y.len(), weight.len(), size.outputs)?;
     match stream.device() {
         Device::Cpu => {
-            cpu::linear::backward_input(d_y.host(), weight.host(), d_x.host_mut(), size);
+            cpu::linear::backward_input(d_y.on_cpu()?, weight.on_cpu()?, d_x.on_cpu_mut()?, size);
             Ok(())
         }
         _ => {
@@ -100,7 +100,9 @@ impl Size {
 fn check(size: Size, x: usize, y: usize, weight: usize, bias: usize) -> Result<()> {
     let Size { rows, inputs, outputs } = size;
     ensure(inputs > 0 && outputs > 0, "linear", || format!("a layer {inputs} -> {outputs} has no weights"))?;
-    let expected = (rows * inputs, rows * outputs, outputs * inputs, outputs);
+    // Sizes that no buffer has are unequal to any.
+    let [x_len, y_len] = [inputs, outputs].map(|columns| rows.saturating_mul(columns));
+    let expected = (x_len, y_len, outputs.saturating_mul(inputs), outputs);
     ensure((x, y, weight, bias) == expected, "linear", || {
         format!(
             "{rows} rows of {inputs} -> {outputs} need (x, y, weight, bias) of {expected:?} elements, got {:?}",

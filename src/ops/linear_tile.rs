@@ -34,9 +34,9 @@ pub struct Tile<'a> {
 }
 
 impl<'a> Tile<'a> {
-    fn host(&self) -> cpu::linear_tile::Tile<'a> {
+    fn host(&self) -> Result<cpu::linear_tile::Tile<'a>> {
         let Self { lookup, tile_len, first_column } = *self;
-        cpu::linear_tile::Tile { lookup: lookup.host(), tile_len, first_column }
+        Ok(cpu::linear_tile::Tile { lookup: lookup.host()?, tile_len, first_column })
     }
 
     fn raw(&self, stream: &Stream) -> Result<recis_tile> {
@@ -45,7 +45,7 @@ impl<'a> Tile<'a> {
     }
 
     fn width(&self) -> usize {
-        self.lookup.dim * self.tile_len
+        self.lookup.dim.saturating_mul(self.tile_len)
     }
 }
 
@@ -64,8 +64,15 @@ pub fn forward(
     check(dense, tiles, (y.len(), weight.len(), bias.len()), size)?;
     match stream.device() {
         Device::Cpu => {
-            let (dense, tiles) = (host_dense(dense), host_tiles(tiles));
-            cpu::linear_tile::forward(&dense, &tiles, weight.host(), bias.host(), y.host_mut(), size);
+            let (dense, tiles) = (host_dense(dense)?, host_tiles(tiles)?);
+            cpu::linear_tile::forward(
+                &dense,
+                &tiles,
+                weight.on_cpu()?,
+                bias.on_cpu()?,
+                y.on_cpu_mut()?,
+                size,
+            );
             Ok(())
         }
         _ => {
@@ -109,9 +116,17 @@ pub fn backward_weight(
     check(dense, tiles, (d_y.len(), d_weight.len(), d_bias.len()), size)?;
     match stream.device() {
         Device::Cpu => {
-            let (dense, tiles) = (host_dense(dense), host_tiles(tiles));
-            let (d_weight, d_bias) = (d_weight.host_mut(), d_bias.host_mut());
-            cpu::linear_tile::backward_weight(&dense, &tiles, d_y.host(), d_weight, d_bias, size, accumulate);
+            let (dense, tiles) = (host_dense(dense)?, host_tiles(tiles)?);
+            let (d_weight, d_bias) = (d_weight.on_cpu_mut()?, d_bias.on_cpu_mut()?);
+            cpu::linear_tile::backward_weight(
+                &dense,
+                &tiles,
+                d_y.on_cpu()?,
+                d_weight,
+                d_bias,
+                size,
+                accumulate,
+            );
             Ok(())
         }
         _ => {
@@ -150,14 +165,15 @@ pub fn backward_dense(
     size: Size,
     stream: &Stream,
 ) -> Result<()> {
-    let fits = first_column + width <= size.inputs && d_x.len() == size.rows * width;
+    let fits =
+        first_column.saturating_add(width) <= size.inputs && d_x.len() == size.rows.saturating_mul(width);
     ensure(fits && width > 0, "linear_tile", || {
         format!("{width} columns from {first_column} do not fit {} inputs", size.inputs)
     })?;
     check(&[], &[], (d_y.len(), weight.len(), size.outputs), size)?;
     match stream.device() {
         Device::Cpu => {
-            let (d_y, weight, d_x) = (d_y.host(), weight.host(), d_x.host_mut());
+            let (d_y, weight, d_x) = (d_y.on_cpu()?, weight.on_cpu()?, d_x.on_cpu_mut()?);
             cpu::linear_tile::backward_dense(d_y, weight, d_x, width, first_column, size);
             Ok(())
         }
@@ -190,8 +206,8 @@ pub fn backward_tile(
     })?;
     match stream.device() {
         Device::Cpu => {
-            let (d_y, weight, d_embeddings) = (d_y.host(), weight.host(), d_embeddings.host_mut());
-            cpu::linear_tile::backward_tile(&tile.host(), d_y, weight, d_embeddings, size);
+            let (d_y, weight, d_embeddings) = (d_y.on_cpu()?, weight.on_cpu()?, d_embeddings.on_cpu_mut()?);
+            cpu::linear_tile::backward_tile(&tile.host()?, d_y, weight, d_embeddings, size);
             Ok(())
         }
         _ => {
@@ -260,23 +276,21 @@ impl Inputs {
     }
 }
 
-fn host_dense<'a>(dense: &[Dense<'a>]) -> Vec<cpu::linear_tile::Dense<'a>> {
-    let host = |d: &Dense<'a>| cpu::linear_tile::Dense {
-        x: d.x.host(),
-        width: d.width,
-        first_column: d.first_column,
+fn host_dense<'a>(dense: &[Dense<'a>]) -> Result<Vec<cpu::linear_tile::Dense<'a>>> {
+    let host = |&Dense { x, width, first_column }: &Dense<'a>| {
+        Ok(cpu::linear_tile::Dense { x: x.on_cpu()?, width, first_column })
     };
     dense.iter().map(host).collect()
 }
 
-fn host_tiles<'a>(tiles: &[Tile<'a>]) -> Vec<cpu::linear_tile::Tile<'a>> {
+fn host_tiles<'a>(tiles: &[Tile<'a>]) -> Result<Vec<cpu::linear_tile::Tile<'a>>> {
     tiles.iter().map(Tile::host).collect()
 }
 
 /// Checks the inputs, and (y, weight, bias) or the gradients shaped like them.
 fn check(dense: &[Dense<'_>], tiles: &[Tile<'_>], lens: (usize, usize, usize), size: Size) -> Result<()> {
     let Size { rows, inputs, outputs } = size;
-    let expected = (rows * outputs, outputs * inputs, outputs);
+    let expected = (rows.saturating_mul(outputs), outputs.saturating_mul(inputs), outputs);
     ensure(lens == expected && outputs > 0 && inputs > 0, "linear_tile", || {
         format!(
             "{rows} rows of {inputs} -> {outputs} need (y, weight, bias) of {expected:?} elements, got {lens:?}"
@@ -290,12 +304,12 @@ fn check(dense: &[Dense<'_>], tiles: &[Tile<'_>], lens: (usize, usize, usize), s
     }
     let mut columns: Vec<(usize, usize)> = Vec::new();
     for d in dense {
-        ensure(d.x.len() == rows * d.width, "linear_tile", || {
+        ensure(d.x.len() == rows.saturating_mul(d.width), "linear_tile", || {
             format!("{} dense values for {rows} rows of {}", d.x.len(), d.width)
         })?;
-        columns.push((d.first_column, d.first_column + d.width));
+        columns.push((d.first_column, d.first_column.saturating_add(d.width)));
     }
-    columns.extend(tiles.iter().map(|t| (t.first_column, t.first_column + t.width())));
+    columns.extend(tiles.iter().map(|t| (t.first_column, t.first_column.saturating_add(t.width()))));
     columns.sort_unstable();
     let apart = columns.windows(2).all(|pair| pair[0].1 <= pair[1].0);
     ensure(apart && columns.last().is_none_or(|last| last.1 <= inputs), "linear_tile", || {

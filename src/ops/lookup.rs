@@ -60,7 +60,7 @@ impl<'a> Lookup<'a> {
             // Kernels pass over what points outside.
             return Ok(());
         }
-        let outside = cpu::lookup::bound(self.host().inverse) > unique;
+        let outside = cpu::lookup::bound(self.host()?.inverse) > unique;
         ensure(!outside, op, || format!("an id points outside the {unique} embeddings"))
     }
 
@@ -84,7 +84,7 @@ impl<'a> Lookup<'a> {
             return Err(Error::shape(op, "the backward pass on a device needs the ids' occurrences"));
         };
         let fits = starts.len() > positions.len() && positions.len() == self.inverse.len();
-        ensure(fits && table + 1 < table_offsets.len(), op, || {
+        ensure(fits && table < table_offsets.len().saturating_sub(1), op, || {
             format!(
                 "{} positions and {} starts for {} ids",
                 positions.len(),
@@ -101,15 +101,15 @@ impl<'a> Lookup<'a> {
         })
     }
 
-    pub(crate) fn host(&self) -> cpu::lookup::Lookup<'a> {
-        let offsets = self.offsets.host();
+    pub(crate) fn host(&self) -> Result<cpu::lookup::Lookup<'a>> {
+        let offsets = self.offsets.on_cpu()?;
         let ids = offsets.last().copied().unwrap_or(0) as usize;
-        cpu::lookup::Lookup {
-            embeddings: self.embeddings.host(),
-            inverse: &self.inverse.host()[self.first_id..self.first_id + ids],
+        Ok(cpu::lookup::Lookup {
+            embeddings: self.embeddings.on_cpu()?,
+            inverse: &self.inverse.on_cpu()?[self.first_id..self.first_id + ids],
             offsets,
             dim: self.dim,
-        }
+        })
     }
 }
 
@@ -129,7 +129,8 @@ impl Place {
     }
 
     pub(crate) fn check(self, op: &'static str, rows: usize, width: usize, len: usize) -> Result<()> {
-        let fits = self.first_column + width <= self.stride && len == rows * self.stride;
+        let fits =
+            self.first_column.saturating_add(width) <= self.stride && len == rows.saturating_mul(self.stride);
         ensure(fits, op, || format!("{rows} rows of {width} values do not fit {len} values at {self:?}"))
     }
 }

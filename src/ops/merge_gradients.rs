@@ -24,7 +24,7 @@ pub struct Gradients {
 pub fn forward(lists: &[Gradients], dim: usize, steps: usize, stream: &Stream) -> Result<Gradients> {
     ensure(steps > 0 && dim > 0, "merge_gradients", || format!("{steps} steps of dim {dim}"))?;
     for Gradients { rows, values, .. } in lists {
-        ensure(values.len() == rows.len() * dim, "merge_gradients", || {
+        ensure(values.len() == rows.len().saturating_mul(dim), "merge_gradients", || {
             format!("{} gradient values for {} rows of {dim}", values.len(), rows.len())
         })?;
     }
@@ -33,7 +33,7 @@ pub fn forward(lists: &[Gradients], dim: usize, steps: usize, stream: &Stream) -
             let mut host = Vec::new();
             for Gradients { rows, values, count } in lists {
                 let count = host_count("merge_gradients", count.as_ref(), rows.len())?;
-                host.push((&rows.host()[..count], &values.host()[..count * dim]));
+                host.push((&rows.on_cpu()?[..count], &values.on_cpu()?[..count * dim]));
             }
             let (rows, values) = cpu::merge_gradients::forward(&host, dim, steps);
             Ok(Gradients { rows: rows.into(), values: values.into(), count: None })

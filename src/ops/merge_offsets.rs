@@ -15,7 +15,8 @@ pub fn forward(columns: &[(&Buffer<i32>, usize)], stream: &Stream) -> Result<Buf
     ensure(i32::try_from(total).is_ok(), "merge_offsets", || format!("{total} values, above 2^31 - 1"))?;
     match stream.device() {
         Device::Cpu => {
-            let columns: Vec<_> = columns.iter().map(|(offsets, values)| (offsets.host(), *values)).collect();
+            let host = columns.iter().map(|(offsets, values)| Ok((offsets.on_cpu()?, *values)));
+            let columns = host.collect::<Result<Vec<_>>>()?;
             Ok(cpu::merge_offsets::forward(&columns).into())
         }
         device => Err(only_cpu("merge_offsets", device)),

@@ -45,7 +45,7 @@ pub(crate) fn check_offsets(op: &'static str, offsets: &Buffer<i32>, values: usi
     if offsets.device() != Device::Cpu {
         return ensure(!offsets.is_empty(), op, || "there are no offsets".into());
     }
-    let offsets = offsets.host();
+    let offsets = offsets.on_cpu()?;
     ensure(offsets.first() == Some(&0) && offsets.is_sorted(), op, || "offsets do not ascend from 0".into())?;
     let last = offsets.last().copied().unwrap_or_default();
     ensure(last as usize <= values, op, || format!("offsets end at {last}, but there are {values} values"))
@@ -58,10 +58,9 @@ pub(crate) fn host_count(
     capacity: usize,
 ) -> crate::Result<usize> {
     let Some(count) = count else { return Ok(capacity) };
-    let known = count.host().first().map(|&count| count as usize).filter(|&count| count <= capacity);
-    known.ok_or_else(|| {
-        crate::Error::shape(op, format!("a count of {:?} for {capacity} elements", count.host()))
-    })
+    let count = count.on_cpu()?;
+    let known = count.first().map(|&count| count as usize).filter(|&count| count <= capacity);
+    known.ok_or_else(|| crate::Error::shape(op, format!("a count of {count:?} for {capacity} elements")))
 }
 
 /// A count for a kernel; null stands for all.

@@ -25,7 +25,7 @@ pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
     }
     columns.iter_mut().try_for_each(|c| match stream.device() {
         Device::Cpu => {
-            cpu::modulo::forward(c.values.host(), c.modulus, c.out.host_mut());
+            cpu::modulo::forward(c.values.on_cpu()?, c.modulus, c.out.on_cpu_mut()?);
             Ok(())
         }
         _ => {

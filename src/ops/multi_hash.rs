@@ -67,7 +67,7 @@ pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
     }
     columns.iter_mut().try_for_each(|c| match stream.device() {
         Device::Cpu => {
-            cpu::multi_hash::forward(c.values.host(), c.hash, c.out.host_mut());
+            cpu::multi_hash::forward(c.values.on_cpu()?, c.hash, c.out.on_cpu_mut()?);
             Ok(())
         }
         _ => {

@@ -67,12 +67,12 @@ pub fn forward(columns: &[Column<'_>], tables: usize, stream: &Stream) -> Result
     })?;
     match stream.device() {
         Device::Cpu => {
-            let valid = |column: &Column<'_>| {
-                let end = column.offsets.and_then(|offsets| offsets.host().last().copied());
-                end.map_or(column.ids.len(), |end| end as usize)
-            };
-            let host: Vec<_> =
-                columns.iter().map(|c| (c.table, &c.ids.host()[..valid(c)], c.ids.len())).collect();
+            let mut host = Vec::with_capacity(columns.len());
+            for Column { table, ids, offsets } in columns {
+                let end = offsets.map(Buffer::on_cpu).transpose()?.and_then(<[i32]>::last);
+                let valid = end.map_or(ids.len(), |&end| end as usize);
+                host.push((*table, &ids.on_cpu()?[..valid], ids.len()));
+            }
             let (ids, table_offsets, inverse) = cpu::partition_ids::forward(&host, tables);
             Ok(Partition {
                 count: vec![ids.len() as u32].into(),
@@ -126,9 +126,9 @@ pub fn forward(columns: &[Column<'_>], tables: usize, stream: &Stream) -> Result
     }
 }
 
-/// The rank that owns an id under RecIS's slices of the low 16 bits (SPEC 3.4).
+/// The rank that owns an id under RecIS's slices of the low 16 bits (SPEC 3.4). Of no ranks, the first.
 pub fn owner(id: i64, world_size: usize) -> usize {
-    let residue = (id & 0xffff) as usize;
+    let (residue, world_size) = ((id & 0xffff) as usize, world_size.max(1));
     let (slice, longer) = (65_536 / world_size, 65_536 % world_size);
     // The first `longer` slices have one residue more.
     if residue < longer * (slice + 1) {
@@ -196,7 +196,7 @@ pub fn owners(ids: &Buffer<i64>, world_size: usize, owner: Owner, stream: &Strea
     })?;
     match stream.device() {
         Device::Cpu => {
-            let (owners, counts) = cpu::partition_ids::owners(ids.host(), world_size, owner);
+            let (owners, counts) = cpu::partition_ids::owners(ids.on_cpu()?, world_size, owner);
             Ok(Owners { owners: owners.into(), counts: counts.into() })
         }
         _ => {

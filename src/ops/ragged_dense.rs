@@ -45,13 +45,13 @@ pub fn to_dense<T: Element>(
     }
     match stream.device() {
         Device::Cpu => {
-            let offsets: Vec<&[i32]> = offsets.iter().map(|level| level.host()).collect();
+            let offsets = offsets.iter().map(|level| level.on_cpu()).collect::<Result<Vec<_>>>()?;
             let shape = cpu::ragged_dense::shape(&offsets);
             let bytes = (shape.iter()).try_fold(size_of::<T>(), |bytes, &dim| bytes.checked_mul(dim));
             ensure(bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok()), "ragged_dense", || {
                 format!("a dense column of shape {shape:?} does not fit in memory")
             })?;
-            let values = cpu::ragged_dense::to_dense(values.host(), &offsets, &shape, default);
+            let values = cpu::ragged_dense::to_dense(values.on_cpu()?, &offsets, &shape, default);
             Ok(Dense { values: values.into(), shape })
         }
         device => Err(only_cpu("ragged_dense", device)),
@@ -79,7 +79,7 @@ pub fn from_dense<T: Element>(dense: &Dense<T>, invalid: Option<T>, stream: &Str
     })?;
     match stream.device() {
         Device::Cpu => {
-            let (values, offsets) = cpu::ragged_dense::from_dense(values.host(), shape, invalid);
+            let (values, offsets) = cpu::ragged_dense::from_dense(values.on_cpu()?, shape, invalid);
             Ok(Ragged { values: values.into(), offsets: offsets.into_iter().map(Buffer::from).collect() })
         }
         device => Err(only_cpu("ragged_dense", device)),
@@ -99,6 +99,14 @@ pub struct Cutoff<'a> {
     pub pad_num: &'a Buffer<i32>,
     /// On which side.
     pub pad_side: Side,
+}
+
+impl<'a> Cutoff<'a> {
+    fn host(&self) -> Result<cpu::ragged_dense::Cutoff<'a>> {
+        let Self { offsets, drop_num, drop_side, pad_num, pad_side } = *self;
+        let (offsets, drop_num, pad_num) = (offsets.on_cpu()?, drop_num.on_cpu()?, pad_num.on_cpu()?);
+        Ok(cpu::ragged_dense::Cutoff { offsets, drop_num, drop_side, pad_num, pad_side })
+    }
 }
 
 /// Where the values at `topk` positions of the cut rows are in the ragged column, and the offsets of
@@ -129,15 +137,16 @@ pub fn topk_index(
     })?;
     match stream.device() {
         Device::Cpu => {
-            let negative = drop_num.host().iter().chain(pad_num.host()).find(|&&n| n < 0);
+            let (cutoff, indicator) = (cutoff.host()?, indicator.on_cpu()?);
+            let negative = cutoff.drop_num.iter().chain(cutoff.pad_num).find(|&&n| n < 0);
             ensure(negative.is_none(), "ragged_dense", || {
                 format!("a count of {}", negative.copied().unwrap_or_default())
             })?;
-            let outside = indicator.host().iter().find(|&&row| !(0..rows as i64).contains(&row));
+            let outside = indicator.iter().find(|&&row| !(0..rows as i64).contains(&row));
             ensure(outside.is_none(), "ragged_dense", || {
                 format!("row {} of {rows}", outside.copied().unwrap_or_default())
             })?;
-            let (values, offsets) = cpu::ragged_dense::topk_index(cutoff, topk.host(), k, indicator.host());
+            let (values, offsets) = cpu::ragged_dense::topk_index(&cutoff, topk.on_cpu()?, k, indicator);
             Ok(Ragged { values: values.into(), offsets: vec![offsets.into()] })
         }
         device => Err(only_cpu("ragged_dense", device)),

@@ -22,8 +22,8 @@ pub struct Rows {
 impl Rows {
     /// Storage without rows, on the stream's device.
     pub fn new(dim: usize, slots: usize, stream: &Stream) -> Result<Self> {
-        ensure(dim > 0 && slots > 0, "rows", || {
-            format!("rows of {slots} slots of {dim} values hold nothing")
+        ensure(dim > 0 && slots > 0 && slots.checked_mul(dim).is_some(), "rows", || {
+            format!("no rows have {slots} slots of {dim} values")
         })?;
         Ok(Self { dim, slots, values: Growing::new(stream)? })
     }
@@ -56,30 +56,30 @@ impl Rows {
         cpu::rows::Layout { dim: self.dim, slots: self.slots }
     }
 
-    pub(crate) fn host_mut(&mut self) -> &mut [f32] {
-        self.values.host_mut()
+    pub(crate) fn on_cpu_mut(&mut self) -> Result<&mut [f32]> {
+        self.values.on_cpu_mut()
     }
 
     /// The storage as kernels take it.
-    pub(crate) fn raw(&self) -> recis_rows {
-        recis_rows {
-            storage: self.values.pointer(),
+    pub(crate) fn raw(&self, stream: &Stream) -> Result<recis_rows> {
+        Ok(recis_rows {
+            storage: self.values.on(stream)?,
             bound: self.capacity() as i64,
             dim: self.dim as i64,
             stride: self.stride() as i64,
-        }
+        })
     }
 
     /// Checks that `values` are one slot of each of `rows`, and on the host that there are such rows;
     /// kernels pass over others.
     pub(crate) fn check(&self, rows: &Buffer<u32>, values: usize) -> Result<()> {
-        ensure(values == rows.len() * self.dim, "rows", || {
+        ensure(values == rows.len().saturating_mul(self.dim), "rows", || {
             format!("{values} values for {} rows of {}", rows.len(), self.dim)
         })?;
         if rows.device() != Device::Cpu {
             return Ok(());
         }
-        let outside = rows.host().iter().find(|&&r| r != NO_ROW && r as usize >= self.capacity());
+        let outside = rows.on_cpu()?.iter().find(|&&r| r != NO_ROW && r as usize >= self.capacity());
         ensure(outside.is_none(), "rows", || {
             format!("row {} of {}", outside.copied().unwrap_or_default(), self.capacity())
         })
@@ -101,14 +101,15 @@ pub fn gather(
     match stream.device() {
         Device::Cpu => {
             let count = host_count("rows", count, rows.len())?;
-            let out = &mut out.host_mut()[..count * storage.dim];
-            cpu::rows::gather(storage.values.host(), storage.layout(), slot, rows.host(), out);
+            let out = &mut out.on_cpu_mut()?[..count * storage.dim];
+            cpu::rows::gather(storage.values.on_cpu()?, storage.layout(), slot, rows.on_cpu()?, out);
             Ok(())
         }
         _ => {
+            let storage = storage.raw(stream)?;
             let (capacity, rows, count) = (rows.len() as i64, rows.on(stream)?, count_on(count, stream)?);
             let (slot, out) = (slot as i64, out.on_mut(stream)?);
-            launch!(stream, recis_rows_gather(&storage.raw(), slot, rows, capacity, count, out))
+            launch!(stream, recis_rows_gather(&storage, slot, rows, capacity, count, out))
         }
     }
 }
@@ -126,13 +127,14 @@ pub fn scatter(
     match stream.device() {
         Device::Cpu => {
             let layout = storage.layout();
-            cpu::rows::scatter(storage.values.host_mut(), layout, slot, rows.host(), values.host());
+            cpu::rows::scatter(storage.values.on_cpu_mut()?, layout, slot, rows.on_cpu()?, values.on_cpu()?);
             Ok(())
         }
         _ => {
+            let storage = storage.raw(stream)?;
             let (capacity, rows, values) = (rows.len() as i64, rows.on(stream)?, values.on(stream)?);
             let (slot, all) = (slot as i64, std::ptr::null::<u32>());
-            launch!(stream, recis_rows_scatter(&storage.raw(), slot, rows, capacity, all, values))
+            launch!(stream, recis_rows_scatter(&storage, slot, rows, capacity, all, values))
         }
     }
 }
@@ -159,18 +161,25 @@ pub fn initialize(
         Device::Cpu => {
             storage.check(rows, rows.len() * storage.dim)?;
             let count = host_count("rows", Some(&new.count), new.places.len())?;
-            let (layout, new) = (storage.layout(), &new.places.host()[..count]);
-            let new_rows: Vec<u32> = new.iter().map(|&place| rows.host()[place as usize]).collect();
-            cpu::rows::for_each_row(storage.values.host_mut(), layout, &new_rows, |row, i| {
+            let (layout, new) = (storage.layout(), &new.places.on_cpu()?[..count]);
+            let (ids, rows, offsets) = (ids.on_cpu()?, rows.on_cpu()?, table_offsets.on_cpu()?);
+            let end = offsets.last().map_or(0, |&end| ids.len().min(end as usize));
+            let fits = offsets.first() == Some(&0) && offsets.is_sorted();
+            ensure(fits && new.iter().all(|&place| (place as usize) < end), "rows", || {
+                format!("new places {new:?} are not below {end}, or offsets {offsets:?} do not ascend from 0")
+            })?;
+            let new_rows: Vec<u32> = new.iter().map(|&place| rows[place as usize]).collect();
+            cpu::rows::for_each_row(storage.values.on_cpu_mut()?, layout, &new_rows, |row, i| {
                 let place = new[i];
-                let table = table_offsets.host().partition_point(|&first| first <= place) - 1;
+                let table = offsets.partition_point(|&first| first <= place) - 1;
                 let (embedding, slots) = row.split_at_mut(layout.dim);
-                sources.fill(table, ids.host()[place as usize], embedding);
+                sources.fill(table, ids[place as usize], embedding);
                 slots.fill(0.0);
             });
             Ok(())
         }
         _ => {
+            let storage = storage.raw(stream)?;
             let (initializer, keys) = (sources.raw(), sources.keys_on(stream)?);
             let (id_capacity, tables) = (ids.len() as i64, sources.tables() as i64);
             let (ids, rows, offsets) = (ids.on(stream)?, rows.on(stream)?, table_offsets.on(stream)?);
@@ -179,7 +188,7 @@ pub fn initialize(
             launch!(
                 stream,
                 recis_rows_initialize(
-                    &storage.raw(),
+                    &storage,
                     &initializer,
                     keys,
                     ids,

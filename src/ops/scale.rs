@@ -9,7 +9,7 @@ use crate::ops::launch::launch;
 pub fn forward(values: &mut Buffer<f32>, factor: f32, stream: &Stream) -> Result<()> {
     match stream.device() {
         Device::Cpu => {
-            cpu::scale::forward(values.host_mut(), factor);
+            cpu::scale::forward(values.on_cpu_mut()?, factor);
             Ok(())
         }
         _ => {

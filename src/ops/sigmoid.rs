@@ -10,7 +10,7 @@ pub fn forward(x: &Buffer<f32>, y: &mut Buffer<f32>, stream: &Stream) -> Result<
     ensure(x.len() == y.len(), "sigmoid", || format!("{} values but room for {}", x.len(), y.len()))?;
     match stream.device() {
         Device::Cpu => {
-            cpu::sigmoid::forward(x.host(), y.host_mut());
+            cpu::sigmoid::forward(x.on_cpu()?, y.on_cpu_mut()?);
             Ok(())
         }
         _ => launch!(stream, recis_sigmoid_forward(x.on(stream)?, x.len() as i64, y.on_mut(stream)?)),
@@ -24,7 +24,7 @@ pub fn backward(y: &Buffer<f32>, d_y: &Buffer<f32>, d_x: &mut Buffer<f32>, strea
     })?;
     match stream.device() {
         Device::Cpu => {
-            cpu::sigmoid::backward(y.host(), d_y.host(), d_x.host_mut());
+            cpu::sigmoid::backward(y.on_cpu()?, d_y.on_cpu()?, d_x.on_cpu_mut()?);
             Ok(())
         }
         _ => {

@@ -67,28 +67,21 @@ pub fn step(
         Device::Cpu => {
             let count = host_count("sparse_adamw", count.as_ref(), rows.len())?;
             let (layout, dim) = (storage.layout(), storage.dim());
-            cpu::rows::for_each_row(storage.host_mut(), layout, &rows.host()[..count], |row, i| {
-                cpu::sparse_adamw::update(row, &values.host()[i * dim..][..dim], coefficients);
+            let (rows, values) = (&rows.on_cpu()?[..count], values.on_cpu()?);
+            cpu::rows::for_each_row(storage.on_cpu_mut()?, layout, rows, |row, i| {
+                cpu::sparse_adamw::update(row, &values[i * dim..][..dim], coefficients);
             });
             Ok(())
         }
         _ => {
+            let storage = storage.raw(stream)?;
             let (capacity, rows) = (rows.len() as i64, rows.on(stream)?);
             let (count, values) = (count_on(count.as_ref(), stream)?, values.on(stream)?);
             let Coefficients { alpha, decay, beta1, beta2, eps } = *coefficients;
             launch!(
                 stream,
                 recis_sparse_adamw_step(
-                    &storage.raw(),
-                    rows,
-                    capacity,
-                    count,
-                    values,
-                    alpha,
-                    decay,
-                    beta1,
-                    beta2,
-                    eps
+                    &storage, rows, capacity, count, values, alpha, decay, beta1, beta2, eps
                 )
             )
         }

@@ -48,8 +48,8 @@ pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
     }
     columns.iter_mut().try_for_each(|c| match stream.device() {
         Device::Cpu => {
-            let bytes: &[u8] = bytemuck::cast_slice(c.bytes.host());
-            let (offsets, out) = (c.offsets.host(), c.out.host_mut());
+            let bytes: &[u8] = bytemuck::cast_slice(c.bytes.on_cpu()?);
+            let (offsets, out) = (c.offsets.on_cpu()?, c.out.on_cpu_mut()?);
             match c.hash_type {
                 HashType::Farm => cpu::string_hash::forward(bytes, offsets, farm, out),
                 HashType::Murmur => cpu::string_hash::forward(bytes, offsets, murmur, out),

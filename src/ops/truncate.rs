@@ -55,11 +55,11 @@ pub fn forward(columns: &[Column<'_>], stream: &Stream) -> Result<Vec<Truncated>
 fn truncate(c: &Column<'_>, stream: &Stream) -> Result<Truncated> {
     match stream.device() {
         Device::Cpu => {
-            let from = c.offsets.host();
+            let (from, weights) = (c.offsets.on_cpu()?, c.weights.map(Buffer::on_cpu).transpose()?);
             let to = cpu::truncate::offsets(from, c.keep);
             Ok(Truncated {
-                values: cpu::truncate::copy(c.values.host(), from, &to, c.side).into(),
-                weights: c.weights.map(|w| cpu::truncate::copy(w.host(), from, &to, c.side).into()),
+                values: cpu::truncate::copy(c.values.on_cpu()?, from, &to, c.side).into(),
+                weights: weights.map(|w| cpu::truncate::copy(w, from, &to, c.side).into()),
                 offsets: to.into(),
             })
         }
@@ -139,11 +139,12 @@ pub fn lists(columns: &[Lists<'_>], stream: &Stream) -> Result<Vec<Truncated>> {
 fn truncate_lists(c: &Lists<'_>, stream: &Stream) -> Result<Truncated> {
     match stream.device() {
         Device::Cpu => {
-            let kept = cpu::truncate::lists(c.offsets.host(), c.row_offsets.host(), c.keep, c.side);
+            let weights = c.weights.map(Buffer::on_cpu).transpose()?;
+            let kept = cpu::truncate::lists(c.offsets.on_cpu()?, c.row_offsets.on_cpu()?, c.keep, c.side);
             Ok(Truncated {
-                values: cpu::truncate::copy_lists(c.values.host(), &kept).into(),
+                values: cpu::truncate::copy_lists(c.values.on_cpu()?, &kept).into(),
                 offsets: cpu::truncate::lists_offsets(&kept).into(),
-                weights: c.weights.map(|w| cpu::truncate::copy_lists(w.host(), &kept).into()),
+                weights: weights.map(|w| cpu::truncate::copy_lists(w, &kept).into()),
             })
         }
         _ => {

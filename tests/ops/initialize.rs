@@ -1,3 +1,4 @@
+use recis::device::Stream;
 use recis::ops::hash_table::{HashTable, NO_ROW, New};
 use recis::ops::initialize::{Initializer, Source, Sources};
 use recis::ops::rows::{self, Rows};
@@ -143,4 +144,20 @@ fn places_and_rows_that_lead_nowhere_do_no_harm() {
         rows::initialize(&mut storage, &sources, &ids, &offsets, &rows, &new, stream).unwrap();
         stream.synchronize().unwrap();
     });
+}
+
+#[test]
+fn new_places_that_are_not_among_the_ids_are_refused() {
+    let stream = &Stream::default();
+    let sources = Sources::new(&Initializer::Constant(2.0), 0, &["t".to_string()], stream).unwrap();
+    let mut storage = Rows::new(2, 1, stream).unwrap();
+    storage.reserve(10).unwrap();
+    let (ids, rows) = (on([5i64, 6], stream), on([0u32, 1], stream));
+    for (offsets, place) in [([0, 2], 2), ([0, 1], 1), ([1, 2], 0), ([2, 0], 0)] {
+        let new = New { places: on([place], stream), count: on([1], stream) };
+        let offsets = on(offsets, stream);
+        let error =
+            rows::initialize(&mut storage, &sources, &ids, &offsets, &rows, &new, stream).unwrap_err();
+        assert!(error.to_string().starts_with("rows: new places ["), "{error}");
+    }
 }

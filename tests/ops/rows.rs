@@ -77,7 +77,7 @@ fn what_does_not_fit_is_refused() {
         let error = scatter(&mut storage, 1, &rows, &on([0.0; 2], stream), stream).unwrap_err().to_string();
         assert_eq!(error, "rows: slot 1 of 1");
         let error = Rows::new(0, 1, stream).map(drop).unwrap_err().to_string();
-        assert_eq!(error, "rows: rows of 1 slots of 0 values hold nothing");
+        assert_eq!(error, "rows: no rows have 1 slots of 0 values");
     });
     let stream = &Stream::default();
     let storage = Rows::new(1, 1, stream).unwrap();

@@ -240,7 +240,7 @@ impl Communicator for Nccl {
 
 /// Makes the stream's device the calling thread's; the stream as NCCL takes it.
 fn bind(stream: &Stream) -> Result<*mut c_void> {
-    let Some(cuda) = stream.cuda() else {
+    let Some(cuda) = stream.cuda_stream() else {
         let what = "NCCL is for CUDA devices; use the process communicator".into();
         return Err(Error::Device { device: stream.device().to_string(), what });
     };

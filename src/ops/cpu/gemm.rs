@@ -4,7 +4,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
+use gemm_f32::gemm::f32::get_gemm_fn;
 
 /// A matrix to read: element (i, j) is at `i * row_stride + j * col_stride`.
 #[derive(Clone, Copy)]
@@ -76,22 +77,28 @@ fn fits(len: usize, rows: usize, cols: usize, row_stride: usize) -> bool {
 /// `c = a b`, or `c += a b`.
 pub fn gemm(c: MatMut<'_>, a: Mat<'_>, b: Mat<'_>, accumulate: bool) {
     assert!(c.rows == a.rows && c.cols == b.cols && a.cols == b.rows, "matrix sizes do not match");
+    // The library wants contiguous columns: cᵀ = bᵀ aᵀ has them.
+    let (rows, cols, row_stride, col_stride, lhs, rhs) = if c.row_stride > 1 {
+        (c.cols, c.rows, 1, c.row_stride, b.t(), a.t())
+    } else {
+        (c.rows, c.cols, c.row_stride, 1, a, b)
+    };
     // SAFETY: the views were checked against their data, and the sizes against each other.
     unsafe {
-        gemm::gemm(
-            c.rows,
-            c.cols,
-            a.cols,
+        get_gemm_fn()(
+            rows,
+            cols,
+            lhs.cols,
             c.data,
-            1,
-            c.row_stride as isize,
+            col_stride as isize,
+            row_stride as isize,
             accumulate,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
+            lhs.data.as_ptr(),
+            lhs.col_stride as isize,
+            lhs.row_stride as isize,
+            rhs.data.as_ptr(),
+            rhs.col_stride as isize,
+            rhs.row_stride as isize,
             1.0,
             1.0,
             false,

@@ -1,6 +1,6 @@
 //! Ragged columns as dense ones and back.
 
-use crate::ops::ragged_dense::{Cutoff, Side};
+use crate::ops::ragged_dense::Side;
 
 /// Rows, and the length of the longest list of each level.
 pub fn shape(offsets: &[&[i32]]) -> Vec<usize> {
@@ -56,11 +56,25 @@ pub fn from_dense<T: Copy + PartialEq>(
     (kept, offsets)
 }
 
+/// How rows were cut or padded to one length.
+pub struct Cutoff<'a> {
+    /// Where each row began and ended before.
+    pub offsets: &'a [i32],
+    /// How many values each row has lost.
+    pub drop_num: &'a [i32],
+    /// On which side.
+    pub drop_side: Side,
+    /// How many values each row was padded with.
+    pub pad_num: &'a [i32],
+    /// On which side.
+    pub pad_side: Side,
+}
+
 /// Where the values at `topk` positions are, and how many of them each row has found, as offsets.
 pub fn topk_index(cutoff: &Cutoff<'_>, topk: &[i64], k: usize, indicator: &[i64]) -> (Vec<i64>, Vec<i32>) {
     let on_left =
         |side, counts: &[i32], row: usize| if side == Side::Left { i64::from(counts[row]) } else { 0 };
-    let (drop_num, pad_num, offsets) = (cutoff.drop_num.host(), cutoff.pad_num.host(), cutoff.offsets.host());
+    let (drop_num, pad_num, offsets) = (cutoff.drop_num, cutoff.pad_num, cutoff.offsets);
     let (mut places, mut ends) = (Vec::new(), vec![0]);
     for (positions, &row) in topk.chunks_exact(k).zip(indicator) {
         let row = row as usize;

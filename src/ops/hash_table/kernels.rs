@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::Result;
-use crate::device::{Buffer, ReadBack, Stream};
+use crate::device::{Buffer, Order, ReadBack, Stream};
 use crate::error::ensure;
 use crate::ffi::{recis_hash_table, recis_hash_table_counter};
 use crate::ops::launch::{call, launch};
@@ -18,10 +18,12 @@ const FIRST_CAPACITY: usize = 1 << 12;
 
 const COUNTERS: usize = recis_hash_table_counter::RECIS_TABLE_COUNTERS.0 as usize;
 
-/// An owned handle of the C ABI, and the stream that orders its work.
+/// An owned handle of the C ABI, and the stream that orders its work: the last one it was used on.
 pub struct KernelTable {
     handle: *mut recis_hash_table,
+    /// The stream it was made on.
     stream: Stream,
+    order: Option<Order>,
     /// Ids that there is room for.
     capacity: usize,
     known: Counters,
@@ -47,10 +49,17 @@ impl KernelTable {
         Ok(Self {
             handle,
             stream: stream.clone(),
+            order: stream.order(),
             capacity: FIRST_CAPACITY,
             known: Counters::default(),
             coming: VecDeque::new(),
         })
+    }
+
+    /// The table, for a call on `stream`.
+    fn on(&self, stream: &Stream) -> Result<*mut recis_hash_table> {
+        stream.take("a table", self.stream.device(), self.order.as_ref())?;
+        Ok(self.handle)
     }
 
     /// How many ids may have been inserted since the counters that are known.
@@ -64,7 +73,7 @@ impl KernelTable {
 
     pub fn sizes(&self, tables: usize, stream: &Stream) -> Result<Vec<usize>> {
         let mut counts = Buffer::<i64>::zeros(tables, stream)?;
-        launch!(stream, recis_hash_table_size(self.handle, tables as i64, counts.on_mut(stream)?))?;
+        launch!(stream, recis_hash_table_size(self.on(stream)?, tables as i64, counts.on_mut(stream)?))?;
         Ok(counts.to_vec(stream)?.into_iter().map(|count| count as usize).collect())
     }
 
@@ -78,7 +87,7 @@ impl KernelTable {
         let (tables, capacity) = (offsets.len() as i64 - 1, ids.len() as i64);
         let (ids, offsets) = (ids.on(stream)?, offsets.on(stream)?);
         let rows = rows.on_mut(stream)?;
-        launch!(stream, recis_hash_table_find(self.handle, ids, offsets, tables, capacity, rows))
+        launch!(stream, recis_hash_table_find(self.on(stream)?, ids, offsets, tables, capacity, rows))
     }
 
     pub fn find_or_insert(
@@ -88,6 +97,7 @@ impl KernelTable {
         rows: &mut Buffer<u32>,
         stream: &Stream,
     ) -> Result<New> {
+        let table = self.on(stream)?;
         self.reserve(ids.len(), stream)?;
         let (tables, capacity) = (offsets.len() as i64 - 1, ids.len() as i64);
         let mut new = New { places: Buffer::unset(ids.len(), stream)?, count: Buffer::unset(1, stream)? };
@@ -95,7 +105,7 @@ impl KernelTable {
         let (places, count) = (new.places.on_mut(stream)?, new.count.on_mut(stream)?);
         launch!(
             stream,
-            recis_hash_table_find_or_insert(self.handle, id, offsets, tables, capacity, rows, places, count)
+            recis_hash_table_find_or_insert(table, id, offsets, tables, capacity, rows, places, count)
         )?;
         self.ask_for_counters(ids.len(), stream)?;
         Ok(new)
@@ -104,7 +114,7 @@ impl KernelTable {
     pub fn erase(&mut self, ids: &Buffer<i64>, offsets: &Buffer<u32>, stream: &Stream) -> Result<()> {
         let (tables, capacity) = (offsets.len() as i64 - 1, ids.len() as i64);
         let (ids, offsets) = (ids.on(stream)?, offsets.on(stream)?);
-        launch!(stream, recis_hash_table_erase(self.handle, ids, offsets, tables, capacity))?;
+        launch!(stream, recis_hash_table_erase(self.on(stream)?, ids, offsets, tables, capacity))?;
         self.ask_for_counters(0, stream)
     }
 
@@ -116,7 +126,7 @@ impl KernelTable {
         launch!(
             stream,
             recis_hash_table_export(
-                self.handle,
+                self.on(stream)?,
                 table as u32,
                 capacity,
                 out_ids,
@@ -138,7 +148,7 @@ impl KernelTable {
         }
         // Twice, so that moving costs little a key; erased ids are forgotten by moving.
         let ids = (self.known.size + since + additional).max(2 * (self.known.size + since));
-        launch!(stream, recis_hash_table_reserve(self.handle, ids as i64))?;
+        launch!(stream, recis_hash_table_reserve(self.on(stream)?, ids as i64))?;
         self.capacity = self.capacity.max(ids);
         self.known.used = self.known.size;
         Ok(())
@@ -146,7 +156,7 @@ impl KernelTable {
 
     fn ask_for_counters(&mut self, inserted: usize, stream: &Stream) -> Result<()> {
         let mut counters = Buffer::unset(COUNTERS, stream)?;
-        launch!(stream, recis_hash_table_counters(self.handle, counters.on_mut(stream)?))?;
+        launch!(stream, recis_hash_table_counters(self.on(stream)?, counters.on_mut(stream)?))?;
         self.coming.push_back((counters.read_back(stream)?, inserted));
         Ok(())
     }

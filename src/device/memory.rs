@@ -1,0 +1,104 @@
+use std::any::Any;
+use std::sync::Arc;
+
+use super::pinned::PinnedVec;
+#[cfg(feature = "simt")]
+use super::simt;
+use super::{Device, Element, Order, Stream, cuda};
+use crate::Result;
+
+/// What keeps memory that a buffer only borrows.
+pub type Owner = Arc<dyn Any + Send + Sync>;
+
+/// Where a buffer's elements are, and who frees them.
+pub enum Memory<T> {
+    Host(Vec<T>),
+    #[cfg_attr(not(feature = "trainer"), expect(dead_code))]
+    Pinned(PinnedVec<T>),
+    #[cfg(feature = "simt")]
+    Simt(simt::Memory),
+    Cuda(cuda::Memory),
+    Borrowed(Borrowed),
+}
+
+/// Memory that something else owns.
+pub struct Borrowed {
+    address: usize,
+    bytes: usize,
+    device: Device,
+    order: Option<Order>,
+    /// Keeps the memory, or tells who does that it is no longer needed here.
+    _owner: Owner,
+}
+
+impl<T: Element> Memory<T> {
+    /// What new memory holds is unspecified; on the host it is zeros.
+    pub fn allocate(len: usize, stream: &Stream) -> Result<Self> {
+        match stream.cuda_stream() {
+            Some(cuda) => Ok(Self::Cuda(cuda::Memory::allocate(len * size_of::<T>(), cuda)?)),
+            #[cfg(feature = "simt")]
+            None if stream.device() == Device::Simt => {
+                Ok(Self::Simt(simt::Memory::allocate(len * size_of::<T>())?))
+            }
+            None => Ok(Self::Host(vec![T::zeroed(); len])),
+        }
+    }
+
+    /// Memory that `owner` keeps.
+    pub fn borrow(address: usize, bytes: usize, owner: Owner, stream: &Stream) -> Self {
+        let (device, order) = (stream.device(), stream.order());
+        Self::Borrowed(Borrowed { address, bytes, device, order, _owner: owner })
+    }
+
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Host(_) | Self::Pinned(_) => Device::Cpu,
+            #[cfg(feature = "simt")]
+            Self::Simt(_) => Device::Simt,
+            Self::Cuda(memory) => Device::Cuda(memory.ordinal()),
+            Self::Borrowed(memory) => memory.device,
+        }
+    }
+
+    /// The most elements that fit.
+    pub fn capacity(&self) -> usize {
+        match self {
+            Self::Host(values) => values.len(),
+            Self::Pinned(values) => values.as_slice().len(),
+            #[cfg(feature = "simt")]
+            Self::Simt(memory) => memory.bytes() / size_of::<T>(),
+            Self::Cuda(memory) => memory.bytes() / size_of::<T>(),
+            Self::Borrowed(memory) => memory.bytes / size_of::<T>(),
+        }
+    }
+
+    /// The first element.
+    pub fn pointer(&self) -> *mut T {
+        match self {
+            Self::Host(values) => values.as_ptr().cast_mut(),
+            Self::Pinned(values) => values.as_slice().as_ptr().cast_mut(),
+            #[cfg(feature = "simt")]
+            Self::Simt(memory) => memory.pointer(),
+            Self::Cuda(memory) => std::ptr::with_exposed_provenance_mut(memory.pointer() as usize),
+            Self::Borrowed(memory) => std::ptr::with_exposed_provenance_mut(memory.address),
+        }
+    }
+
+    /// What orders the work on it, where that is not done when a call returns.
+    pub fn order(&self) -> Option<&Order> {
+        match self {
+            Self::Cuda(memory) => Some(memory.order()),
+            Self::Borrowed(memory) => memory.order.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The first `len` elements, if the host can read them.
+    pub fn host(&self, len: usize) -> Option<&[T]> {
+        match self.device() {
+            Device::Cuda(_) => None,
+            // SAFETY: host memory of at least `len` numbers, all of whose bits are valid.
+            _ => Some(unsafe { std::slice::from_raw_parts(self.pointer(), len) }),
+        }
+    }
+}
