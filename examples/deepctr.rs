@@ -11,10 +11,13 @@ mod progress;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use recis::device::Device;
+use recis::dist::launch::World;
+use recis::dist::{self, launch};
 use recis::features::{
     Bucketize, Feature, FeatureCross, Hash, HashType, Mod, SelectField, SelectFields, SequenceTruncate,
     TruncateSide,
@@ -26,6 +29,7 @@ use recis::nn::{
     BceLoss, Combiner, EmbeddingOption, Initializer, Linear, Model, Plan, PlanOptions, Relu, Sequential,
     Sigmoid,
 };
+use recis::ops::partition_ids::Owner;
 use recis::optim::{AdamW, SparseAdamWTF};
 
 /// Trains DeepCTR on ORC files.
@@ -37,9 +41,15 @@ struct Args {
     /// Data to evaluate on when training is over.
     #[arg(long)]
     eval_data: Option<String>,
-    /// auto, cpu or cuda:N.
+    /// auto, cpu or cuda:N. Of several ranks on one machine, each has the CUDA device of its number.
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Starts that many ranks on this machine. torchrun, mpirun or srun can start them too.
+    #[arg(long, default_value_t = 1)]
+    nproc: usize,
+    /// Which rank owns an embedding row: balanced spreads them evenly, slices is RecIS's way.
+    #[arg(long, default_value = "balanced")]
+    owner: Owner,
     /// Rows a batch.
     #[arg(long, default_value_t = 1024)]
     batch_size: usize,
@@ -87,9 +97,16 @@ struct Args {
     no_fuse: bool,
 }
 
-fn get_dataset(args: &Args, paths: &str, device: Device, drop_remainder: bool) -> recis::Result<OrcDataset> {
+fn get_dataset(
+    args: &Args,
+    paths: &str,
+    (device, world): (Device, Option<&World>),
+    drop_remainder: bool,
+) -> recis::Result<OrcDataset> {
     let mut dataset = OrcDataset::new(OrcDatasetOptions {
         batch_size: args.batch_size,
+        worker_idx: world.map_or(0, |world| world.rank),
+        worker_num: world.map_or(1, |world| world.world_size),
         read_threads_num: args.threads,
         prefetch: args.prefetch,
         drop_remainder,
@@ -180,24 +197,52 @@ fn deepctr() -> recis::Result<Model> {
 }
 
 fn train(args: &Args, logger: &Logger) -> recis::Result<()> {
-    let (device, reason) = Device::choose(&args.device)?;
-    logger.info(format!("device {device}: {reason}"));
-    make_missing_data(args, logger)?;
+    let world = World::from_env()?;
+    if args.nproc > 1 && world.is_none() {
+        make_missing_data(args, logger)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        stop_on_signal(stop.clone(), logger);
+        return launch::start(args.nproc, &stop);
+    }
+    let (mut device, reason) = Device::choose(&args.device)?;
+    if let (Some(world), Device::Cuda(_)) = (&world, device) {
+        device = Device::Cuda(world.local_rank);
+    }
+    let communicator = world.as_ref().map(|world| dist::connect(world, device)).transpose()?;
+    match &world {
+        Some(World { rank, world_size, .. }) => {
+            logger.info(format!("rank {rank} of {world_size}, device {device}: {reason}"));
+        }
+        None => logger.info(format!("device {device}: {reason}")),
+    }
+    // Of several ranks, the first makes the data.
+    if world.as_ref().is_none_or(|world| world.rank == 0) {
+        make_missing_data(args, logger)?;
+    }
+    if let Some(communicator) = &communicator {
+        communicator.barrier()?;
+    }
 
-    let train_dataset = get_dataset(args, &args.data, device, true)?;
+    let place = (device, world.as_ref());
+    let train_dataset = get_dataset(args, &args.data, place, true)?;
     let eval_dataset = match &args.eval_data {
-        Some(paths) => Some(Box::new(get_dataset(args, paths, device, false)?) as Box<dyn Dataset>),
+        Some(paths) => Some(Box::new(get_dataset(args, paths, place, false)?) as Box<dyn Dataset>),
         None => None,
     };
     let sparse_optim =
         SparseAdamWTF { weight_decay: args.sparse_weight_decay, ..SparseAdamWTF::new(args.lr) };
-    let plan = Plan::new(
-        deepctr()?,
-        AdamW::new(args.lr),
-        sparse_optim,
-        &PlanOptions { device, seed: args.seed, fuse: !args.no_fuse },
-    )?;
-    logger.info(format!("DeepCTR\n{plan}"));
+    let options = PlanOptions {
+        device,
+        seed: args.seed,
+        fuse: !args.no_fuse,
+        communicator: communicator.clone(),
+        owner: args.owner,
+    };
+    let plan = Plan::new(deepctr()?, AdamW::new(args.lr), sparse_optim, &options)?;
+    let is_first = communicator.as_ref().is_none_or(|communicator| communicator.rank() == 0);
+    if is_first {
+        logger.info(format!("DeepCTR\n{plan}"));
+    }
 
     let train_config = TrainingArguments {
         gradient_accumulation_steps: args.gradient_accumulation_steps,
@@ -211,21 +256,32 @@ fn train(args: &Args, logger: &Logger) -> recis::Result<()> {
         resume: args.resume,
         ..TrainingArguments::default()
     };
-    let progress: Box<dyn Hook> =
-        Box::new(progress::ProgressHook::new(Some(args.train_steps), train_config.log_steps));
-    let mut trainer = Trainer::new(plan, train_config, train_dataset, eval_dataset, vec![progress])?;
-    let stop = trainer.stop_flag();
-    if let Err(error) = ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)) {
-        logger.warning(format!("ctrl-c ends the program without a checkpoint: {error}"));
+    let mut hooks: Vec<Box<dyn Hook>> = Vec::new();
+    if is_first {
+        hooks.push(Box::new(progress::ProgressHook::new(Some(args.train_steps), train_config.log_steps)));
     }
+    let mut trainer = Trainer::new(plan, train_config, train_dataset, eval_dataset, hooks)?;
+    stop_on_signal(trainer.stop_flag(), logger);
     let reason = trainer.train()?;
+    let on_rank = world.as_ref().map_or(String::new(), |world| format!(" on rank {}", world.rank));
     for (table, ids) in trainer.plan().table_sizes()? {
-        logger.info(format!("table {table}: {ids} ids"));
+        logger.info(format!("table {table}: {ids} ids{on_rank}"));
+    }
+    if let Some(communicator) = &communicator {
+        let steps = trainer.global_step();
+        logger.info(format!("sent{on_rank} in {steps} steps: {:?} bytes", communicator.sent()));
     }
     if args.eval_data.is_some() && reason != StopReason::Signal {
         trainer.evaluate()?;
     }
     Ok(())
+}
+
+/// Sets `stop` when the program is asked to end.
+fn stop_on_signal(stop: Arc<AtomicBool>, logger: &Logger) {
+    if let Err(error) = ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed)) {
+        logger.warning(format!("ctrl-c ends the program without a checkpoint: {error}"));
+    }
 }
 
 /// Makes the document's data if the default directory is not there.

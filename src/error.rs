@@ -49,6 +49,17 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// Ranks that have lost each other.
+    Rank {
+        /// The rank that says so.
+        rank: usize,
+        /// What the ranks were to do together.
+        operation: &'static str,
+        /// The step in which they were to do it.
+        step: u64,
+        /// Which rank is missing, and why as far as it is known.
+        what: String,
+    },
     /// A checkpoint that cannot be written or restored.
     Checkpoint {
         /// The file or directory.
@@ -68,6 +79,9 @@ impl fmt::Display for Error {
             Self::Model(what) => write!(f, "model: {what}"),
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Data { place, what } => write!(f, "{place}: {what}"),
+            Self::Rank { rank, operation, step, what } => {
+                write!(f, "rank {rank}, {operation} of step {step}: {what}")
+            }
             Self::Checkpoint { path, what } => write!(f, "checkpoint {}: {what}", path.display()),
         }
     }

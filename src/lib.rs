@@ -34,7 +34,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | none | [`device`], [`ops`], [`ffi`]: 28 crates, cudarc, rayon and `gemm-f32` the largest |
-//! | `trainer` (default) | `io`, `features`, `nn`, `optim`, `metrics`, `framework`; ORC, arrow and their like |
+//! | `trainer` (default) | `io`, `features`, `nn`, `optim`, `metrics`, `dist`, `framework`; ORC, arrow and their like |
 //! | `simt` | `Device::Simt`: the kernels on the CPU, for tests; needs a C++20 compiler |
 //!
 //! Kernels for GPUs are built where there is nvcc (`RECIS_CUDA=require` insists, `off` does without).
@@ -91,6 +91,7 @@
 //!
 //! Layers; imports point down only:
 //!
+//! - `dist`: several ranks that train one model
 //! - `framework`: the trainer, its arguments, hooks, checkpoints and log lines
 //! - `io`, `features`, `nn`, `optim`, `metrics`: what a model is made of, in the vocabulary of RecIS
 //! - [`ops`]: one file per operation, which checks shapes once and then calls the form for the
@@ -108,7 +109,8 @@
 //!
 //! **Does it change anything of my process?** [`device::Stream::new`] lets the device's default pool keep
 //! memory that is freed; [`device::Stream::from_cudarc`] does not. Pinned memory, once made for copies
-//! from the host, is kept for the next ones. There are no threads but rayon's.
+//! from the host, is kept for the next ones. There are no threads but rayon's, and a watchdog for ranks
+//! that NCCL connects.
 //!
 //! **Are results reproducible?** The same inputs on the same device give the same bits, and on the CPU
 //! whatever the number of threads. Row numbers in a table on a GPU are not: they depend on who came
@@ -118,7 +120,8 @@
 //! `cargo bench` says how far from a copy it is.
 //!
 //! **What is not there?** Automatic differentiation, layers other than fully connected ones, embeddings
-//! in half precision, exchange between GPUs, AMD, Windows and macOS. `merge_offsets` and `ragged_dense`
+//! in half precision, AMD, Windows and macOS. Exchange between GPUs through NCCL is written, and has yet
+//! to run on one. `merge_offsets` and `ragged_dense`
 //! have no kernel, and `encode_ids` that refuses ids has none either: they run on the CPU.
 //!
 //! # How it is tested
@@ -132,6 +135,8 @@
 #![deny(missing_docs)]
 
 pub mod device;
+#[cfg(feature = "trainer")]
+pub mod dist;
 mod error;
 pub mod ffi;
 pub mod ops;

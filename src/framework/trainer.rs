@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use super::checkpoint::{self, Snapshot};
 use super::{Hook, Logger, LoggerHook, Metrics, MetricsFileHook, Resume, StepReport, TrainingArguments};
 use crate::io::Dataset;
 use crate::metrics::added_metrics;
-use crate::nn::{PendingStep, Plan, StepOutput};
+use crate::nn::{PendingStep, Plan, StepOutput, Turn};
 use crate::snapshot::ModelSnapshot;
 use crate::tensor::Position;
 use crate::{Error, Result};
@@ -64,6 +64,9 @@ struct Progress {
     epoch: u64,
     /// Where the pass that is not complete has got to.
     position: Option<Position>,
+    /// The same for each of several ranks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rank_positions: Vec<Option<Position>>,
 }
 
 /// Why training stopped.
@@ -83,7 +86,10 @@ pub enum StopReason {
 
 impl Trainer {
     /// A trainer with the hooks that log: one line every `log_steps` steps on the terminal and in
-    /// `<output_dir>/metrics.jsonl`.
+    /// `<output_dir>/metrics.jsonl`. Of several ranks the first has them; each calls its own hooks.
+    ///
+    /// With several ranks, each has a trainer, with the same arguments and its own part of the data,
+    /// and an `output_dir` that all of them can read.
     ///
     /// # Errors
     /// Arguments that make no sense, an output directory that cannot be written.
@@ -95,8 +101,10 @@ impl Trainer {
         mut hooks: Vec<Box<dyn Hook>>,
     ) -> Result<Self> {
         args.validate()?;
-        hooks.push(Box::new(LoggerHook::new(args.log_steps)));
-        hooks.push(Box::new(MetricsFileHook::new(&args.output_dir, args.log_steps)?));
+        if plan.communicator().is_none_or(|communicator| communicator.rank() == 0) {
+            hooks.push(Box::new(LoggerHook::new(args.log_steps)));
+            hooks.push(Box::new(MetricsFileHook::new(&args.output_dir, args.log_steps)?));
+        }
         Ok(Self {
             plan,
             args,
@@ -136,6 +144,9 @@ impl Trainer {
 
     /// Trains to the end of the run, beginning from the newest checkpoint if the arguments say so.
     /// `train_steps` and `train_epoch` bound the whole run; a run that is finished is left alone.
+    ///
+    /// Several ranks do this together. A pass over the data ends for all of them when the first has no
+    /// batch left.
     pub fn train(&mut self) -> Result<StopReason> {
         self.restore()?;
         if let Some(reason) = self.finished() {
@@ -180,17 +191,29 @@ impl Trainer {
         let dataset =
             dataset.ok_or_else(|| Error::option("eval_dataset", "is missing, but evaluate was called"))?;
         let mut counters = self.plan.fresh_metrics();
-        let (mut loss, mut rows) = (0.0, 0usize);
+        let (mut loss, mut rows) = (0.0, 0);
         let limit = self.args.eval_steps.unwrap_or(u64::MAX);
-        for batch in dataset.iterate(None)?.take(usize::try_from(limit).unwrap_or(usize::MAX)) {
-            let batch = batch?;
-            if self.stop.load(Ordering::Relaxed) && rows > 0 {
-                self.logger.warning(format!("asked to stop: the evaluation covers the first {rows} rows"));
+        let mut batches = dataset.iterate(None)?.take(usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut stopped = false;
+        loop {
+            let batch = if stopped { None } else { batches.next().transpose()? };
+            let batch = batch.filter(|_| {
+                stopped = self.stop.load(Ordering::Relaxed) && rows > 0;
+                !stopped
+            });
+            if batch.is_none() && self.plan.communicator().is_none() {
                 break;
             }
-            loss += f64::from(self.plan.evaluate_batch(&batch, &mut counters)?) * batch.rows as f64;
-            rows += batch.rows;
+            // Of several ranks, those that are at the end of theirs help the others.
+            let Some(of_batch) = self.plan.evaluate_or_end(batch.as_ref(), &mut counters)? else { break };
+            let batch_rows = batch.map_or(0, |batch| batch.rows);
+            loss += f64::from(of_batch) * batch_rows as f64;
+            rows += batch_rows;
         }
+        if stopped {
+            self.logger.warning(format!("asked to stop: the evaluation covers the first {rows} rows"));
+        }
+        (loss, rows) = self.plan.over_all_ranks(loss, rows)?;
         if rows == 0 {
             return Err(Error::option(
                 "eval_dataset",
@@ -199,7 +222,7 @@ impl Trainer {
         }
         let mut metrics = Metrics::new();
         metrics.set("eval_loss", loss / rows as f64);
-        for (name, value) in self.plan.compute(&counters)? {
+        for (name, value) in self.plan.compute(&mut counters)? {
             metrics.set(format!("eval_{name}"), value);
         }
         let step = self.progress.step;
@@ -213,7 +236,7 @@ impl Trainer {
         if self.args.resume == Resume::Never || self.progress.step > 0 {
             return Ok(());
         }
-        if let Some(path) = checkpoint::latest(&self.args.output_dir)? {
+        if let Some(path) = self.newest_checkpoint()? {
             let snapshot = checkpoint::load(&path)?;
             let unfit = |what: String| Error::Checkpoint { path: path.clone(), what };
             self.progress = serde_json::from_value(snapshot.progress)
@@ -223,8 +246,39 @@ impl Trainer {
                 unfit(format!("it is of another model: {e}. Use another output_dir, or resume=never"))
             })?;
             self.logger.info(format!("restored {}: {} steps done", path.display(), self.progress.step));
+            self.take_own_position();
         }
         Ok(())
+    }
+
+    /// The newest checkpoint: of several ranks all take the one that the first finds.
+    fn newest_checkpoint(&self) -> Result<Option<PathBuf>> {
+        let dir = &self.args.output_dir;
+        let Some(communicator) = self.plan.communicator() else { return checkpoint::latest(dir) };
+        let found = if communicator.rank() == 0 { checkpoint::latest(dir)? } else { None };
+        let name = found.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let all = self.plan.gather(name.unwrap_or_default().as_bytes())?;
+        let name = all.into_iter().next().unwrap_or_default();
+        Ok((!name.is_empty()).then(|| dir.join(String::from_utf8_lossy(&name).as_ref())))
+    }
+
+    /// Of the positions that a checkpoint keeps, takes this rank's. Where another number of ranks saved
+    /// in the middle of a pass, nobody can say what each of these has seen of it.
+    fn take_own_position(&mut self) {
+        let (rank, ranks) = self.plan.communicator().map_or((0, 1), |c| (c.rank(), c.world_size()));
+        let Progress { position, rank_positions, .. } = &mut self.progress;
+        let saved = std::mem::take(rank_positions);
+        let saved = if saved.is_empty() { vec![position.take()] } else { saved };
+        if saved.len() == ranks {
+            *position = saved.into_iter().nth(rank).flatten();
+        } else if saved.iter().any(Option::is_some) {
+            *position = None;
+            self.logger.warning(format!(
+                "the checkpoint was written in the middle of a pass by {} ranks, and these are {ranks}: the pass \
+                 begins anew",
+                saved.len()
+            ));
+        }
     }
 
     fn finished(&self) -> Option<StopReason> {
@@ -245,19 +299,34 @@ impl Trainer {
         let mut micro_batches = 0;
         loop {
             let asked = Instant::now();
-            let Some(batch) = batches.next().transpose()? else { break };
+            let batch = batches.next().transpose()?;
+            if batch.is_none() && self.plan.communicator().is_none() {
+                break;
+            }
             self.waited += asked.elapsed().as_secs_f64();
             let report = StepReport {
                 global_step: self.progress.step,
                 local_step: self.local_step,
                 epoch: self.progress.epoch,
                 metrics: Metrics::new(),
-                rows: batch.rows,
+                rows: 0,
                 step_seconds: 0.0,
                 wait_seconds: 0.0,
             };
-            let place = batch.place(0);
-            let step = self.plan.train_batch(&batch).map_err(|e| in_batch(e, report.global_step, &place))?;
+            let place = batch.as_ref().map_or_else(|| "the end of the data".into(), |batch| batch.place(0));
+            // One rank stops when it has saved its last step, below; several when all know of it.
+            let updated = micro_batches % self.args.gradient_accumulation_steps == 0;
+            let stop = self.plan.communicator().is_some_and(|communicator| {
+                communicator.set_step(report.global_step);
+                updated && self.stop.load(Ordering::Relaxed)
+            });
+            let turn = self.plan.train_or_stop(batch.as_ref(), stop);
+            let step = match turn.map_err(|e| in_batch(e, report.global_step, &place))? {
+                Turn::Step(step) => *step,
+                Turn::Stop => return Ok(Some(StopReason::Signal)),
+                Turn::End => break,
+            };
+            let Some(batch) = batch else { break };
             self.pending.push_back(Pending { step, report, asked, place });
             micro_batches += 1;
             let finished = self.finished_steps(STEPS_AHEAD)?;
@@ -273,7 +342,7 @@ impl Trainer {
                 return Ok(Some(StopReason::Steps));
             }
             // A checkpoint holds no gradients: stopping and saving wait for the next update.
-            if applied && self.stop.load(Ordering::Relaxed) {
+            if applied && self.plan.communicator().is_none() && self.stop.load(Ordering::Relaxed) {
                 return Ok(Some(StopReason::Signal));
             }
             if applied && self.save_is_due() {
@@ -282,7 +351,14 @@ impl Trainer {
             }
         }
         if self.progress.step == first_step && self.progress.position.is_none() {
-            let what = "it gave no batch; with drop_remainder it may be shorter than one".into();
+            let what = match self.plan.communicator() {
+                None => "it gave no batch; with drop_remainder it may be shorter than one".into(),
+                Some(ranks) => format!(
+                    "it gave no batch to one of the {} ranks; are there fewer files than ranks, or, with \
+                     drop_remainder, less than a batch for one?",
+                    ranks.world_size()
+                ),
+            };
             return Err(Error::Data { place: "the training data".into(), what });
         }
         Ok(None)
@@ -306,7 +382,11 @@ impl Trainer {
     /// Tells the hooks of finished steps.
     fn report(&mut self, finished: Vec<Finished>, last: &mut Option<StepReport>) -> Result<()> {
         for (mut report, asked, output) in finished {
+            report.rows = output.rows;
             report.metrics.set("loss", output.loss);
+            if let Some(loss) = output.local_loss {
+                report.metrics.set("local_loss", loss);
+            }
             let metrics = output.metrics.into_iter().chain(added_metrics());
             metrics.for_each(|(name, value)| report.metrics.set(name, value));
             // Steps overlap on a device: what counts is how long after the one before.
@@ -335,16 +415,37 @@ impl Trainer {
         (self.last_report, self.waited) = (None, 0.0);
         let ModelSnapshot { tables, arrays } = self.plan.snapshot()?;
         let step = self.progress.step;
-        let progress = serde_json::to_value(&self.progress).map_err(|e| Error::Checkpoint {
+        let unwritable = |e: serde_json::Error| Error::Checkpoint {
             path: self.args.output_dir.clone(),
             what: format!("progress: {e}"),
-        })?;
+        };
+        let mut progress = self.progress.clone();
+        if self.plan.communicator().is_some() {
+            let own = serde_json::to_vec(&progress.position.take()).map_err(unwritable)?;
+            let all = self.plan.gather(&own)?;
+            let all = all.iter().map(|position| serde_json::from_slice(position));
+            progress.rank_positions = all.collect::<Result<_, _>>().map_err(unwritable)?;
+        }
+        let progress = serde_json::to_value(&progress).map_err(unwritable)?;
         let snapshot = Snapshot { step, tables, arrays, progress };
         let args = &self.args;
-        let path: &Path =
-            &checkpoint::save(&args.output_dir, &snapshot, args.max_to_keep, args.save_concurrency_per_rank)?;
-        self.logger.info(format!("saved {}", path.display()));
-        self.hooks.iter_mut().try_for_each(|hook| hook.after_save(path, step))
+        let path = match self.plan.communicator() {
+            Some(communicator) if communicator.rank() > 0 => checkpoint::path(&args.output_dir, step),
+            _ => checkpoint::save(
+                &args.output_dir,
+                &snapshot,
+                args.max_to_keep,
+                args.save_concurrency_per_rank,
+            )?,
+        };
+        if let Some(communicator) = self.plan.communicator() {
+            // Nobody goes on from what is not on disk.
+            communicator.barrier()?;
+        }
+        if self.plan.communicator().is_none_or(|communicator| communicator.rank() == 0) {
+            self.logger.info(format!("saved {}", path.display()));
+        }
+        self.hooks.iter_mut().try_for_each(|hook| hook.after_save(&path, step))
     }
 }
 

@@ -1,5 +1,6 @@
 use super::{Metric, Reading};
 use crate::device::{Buffer, Stream};
+use crate::dist::{Communicator, Reduce};
 use crate::ops::auroc::{self, COUNTS};
 use crate::{Error, Result};
 
@@ -17,6 +18,14 @@ struct OnDevice {
     thresholds: Buffer<f32>,
     /// [tp | fp | tn | fn], each as long as the thresholds.
     counts: Buffer<i64>,
+    /// The sum of all ranks' counts; none with one rank.
+    total: Option<Buffer<i64>>,
+}
+
+impl OnDevice {
+    fn total(&self) -> &Buffer<i64> {
+        self.total.as_ref().unwrap_or(&self.counts)
+    }
 }
 
 impl Auroc {
@@ -34,7 +43,7 @@ impl Auroc {
 
     fn load(&self, counts: Vec<i64>, stream: &Stream) -> Result<OnDevice> {
         let thresholds = Buffer::from_vec(auroc::thresholds(self.num_thresholds), stream)?;
-        Ok(OnDevice { thresholds, counts: Buffer::from_vec(counts, stream)? })
+        Ok(OnDevice { thresholds, counts: Buffer::from_vec(counts, stream)?, total: None })
     }
 
     fn zeros(&self) -> Vec<i64> {
@@ -47,15 +56,24 @@ impl Metric for Auroc {
         if self.on_device.is_none() {
             self.on_device = Some(self.load(self.zeros(), stream)?);
         }
-        let Some(OnDevice { thresholds, counts }) = &mut self.on_device else { return Ok(()) };
+        let Some(OnDevice { thresholds, counts, .. }) = &mut self.on_device else { return Ok(()) };
         auroc::update(prediction, label, thresholds, counts, stream)
     }
 
+    fn all_reduce(&mut self, communicator: &dyn Communicator, stream: &Stream) -> Result<()> {
+        if self.on_device.is_none() {
+            self.on_device = Some(self.load(self.zeros(), stream)?);
+        }
+        let Some(OnDevice { counts, total, .. }) = &mut self.on_device else { return Ok(()) };
+        let total = total.insert(counts.clone());
+        communicator.all_reduce(total.into(), Reduce::Sum, stream)
+    }
+
     fn compute(&self, stream: &Stream) -> Result<Reading> {
-        let Some(OnDevice { counts, .. }) = &self.on_device else {
+        let Some(on_device) = &self.on_device else {
             return Ok(Reading::new(auroc::score(&self.zeros()).into()));
         };
-        let counts = counts.read_back(stream)?;
+        let counts = on_device.total().read_back(stream)?;
         Ok(Reading::later(|| Ok(auroc::score(&counts.wait()?).into())))
     }
 
@@ -65,7 +83,7 @@ impl Metric for Auroc {
 
     fn state(&self, stream: &Stream) -> Result<Vec<(&'static str, Vec<i64>)>> {
         let counts = match &self.on_device {
-            Some(on_device) => on_device.counts.to_vec(stream)?,
+            Some(on_device) => on_device.total().to_vec(stream)?,
             None => self.zeros(),
         };
         let counts = counts.chunks(self.num_thresholds).map(<[i64]>::to_vec);

@@ -9,6 +9,7 @@ pub use auroc::Auroc;
 
 use crate::Result;
 use crate::device::{Buffer, Stream};
+use crate::dist::Communicator;
 
 /// A number that a device may still be computing.
 pub struct Reading(Box<dyn FnOnce() -> Result<f64> + Send>);
@@ -35,6 +36,10 @@ pub trait Metric: Send {
     /// Takes a batch into account; `prediction` and `label` have one value a row.
     fn update(&mut self, prediction: &Buffer<f32>, label: &Buffer<f32>, stream: &Stream) -> Result<()>;
 
+    /// Adds up what all ranks have seen so far: [`Metric::compute`] and [`Metric::state`] are then over
+    /// all of them. All ranks call it together.
+    fn all_reduce(&mut self, communicator: &dyn Communicator, stream: &Stream) -> Result<()>;
+
     /// The metric over everything seen so far. Enqueues what is needed to know it, and does not wait.
     fn compute(&self, stream: &Stream) -> Result<Reading>;
 
@@ -45,7 +50,7 @@ pub trait Metric: Send {
     /// Named counters, for a checkpoint.
     fn state(&self, stream: &Stream) -> Result<Vec<(&'static str, Vec<i64>)>>;
 
-    /// Takes counters back.
+    /// Takes counters back. Of several ranks rank 0 gets them, the others zeros.
     ///
     /// # Errors
     /// Counters of another metric or size.

@@ -1,6 +1,7 @@
 //! The distinct ids of a batch, by logical table, which of them each id is, and who owns them.
 
-use crate::Result;
+use std::str::FromStr;
+
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ffi::{recis_ids_column, recis_owner};
@@ -8,6 +9,7 @@ use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::ops::lookup::Occurrences;
 use crate::ops::string_hash::murmur;
 use crate::ops::{check_offsets, cpu};
+use crate::{Error, Result};
 
 /// The ids of one feature.
 #[derive(Clone, Copy)]
@@ -158,6 +160,22 @@ impl Owner {
         match self {
             Self::Slices => owner(id, world_size),
             Self::Balanced => (((murmur(&id.to_le_bytes()) >> 32) * world_size as u64) >> 32) as usize,
+        }
+    }
+}
+
+/// Reads `balanced` or `slices`.
+impl FromStr for Owner {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "balanced" => Ok(Self::Balanced),
+            "slices" => Ok(Self::Slices),
+            _ => {
+                let what = format!("'{name}' is unknown; one of balanced, slices");
+                Err(Error::Option { option: "owner".into(), what })
+            }
         }
     }
 }

@@ -201,7 +201,7 @@ fn evaluation_learns_nothing_on(device: Device) {
     let loss = plan.evaluate_batch(&batch(2, ROWS), &mut metrics).unwrap();
     assert!(loss.is_finite());
     assert_eq!(plan.snapshot().unwrap(), before, "ids of the second batch are in the tables");
-    assert_ne!(plan.compute(&metrics).unwrap(), plan.compute(&plan.fresh_metrics()).unwrap());
+    assert_ne!(plan.compute(&mut metrics).unwrap(), plan.compute(&mut plan.fresh_metrics()).unwrap());
 }
 
 #[test]

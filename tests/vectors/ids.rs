@@ -1,6 +1,7 @@
 //! Keys, distinct ids and their owners, and merged offsets.
 
 use recis::device::{Buffer, Device};
+use recis::nn::embedding::{GradReduceBy, reduce_gradients};
 use recis::ops::encode_ids::{self, Overflow};
 use recis::ops::{merge_offsets as merge, partition_ids};
 use serde::Deserialize;
@@ -98,4 +99,43 @@ pub fn merge_offsets(case: &Value, _: &Tolerance) -> Outcome {
     let rows = merged.host().windows(2).zip(0..);
     let ids = rows.flat_map(|(ends, row)| std::iter::repeat_n(row, (ends[1] - ends[0]) as usize));
     same_all("segment_ids", &segment_ids, &ids.collect::<Vec<i32>>())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reduction {
+    world_size: usize,
+    received: Vec<Received>,
+    ids: Vec<i64>,
+    grad_worker: Vec<Vec<f64>>,
+    grad_id: Vec<Vec<f64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Received {
+    ids: Vec<i64>,
+    grad: Vec<Vec<f32>>,
+}
+
+pub fn grad_reduce_by(case: &Value, tolerance: &Tolerance) -> Outcome {
+    let case: Reduction = parse(case)?;
+    same("world_size", case.world_size, case.received.len())?;
+    let ids: Vec<i64> = case.received.iter().flat_map(|received| received.ids.clone()).collect();
+    let gradients: Vec<f32> = case.received.iter().flat_map(|received| received.grad.concat()).collect();
+    let dim = if ids.is_empty() { 1 } else { gradients.len() / ids.len() };
+    let column = partition_ids::Column { table: 0, ids: &on(ids), offsets: None };
+    let owned = partition_ids::forward(&[column], 1, &stream())?;
+    // There may be room behind the distinct ids.
+    same_all("ids", &case.ids, &owned.ids.elements()[..case.ids.len()])?;
+    same("the number of ids", case.ids.len(), owned.count.elements()[0] as usize)?;
+    for (field, reduce_by, ranks, expected) in [
+        ("grad_worker", GradReduceBy::Worker, case.world_size as f32, case.grad_worker.concat()),
+        ("grad_id", GradReduceBy::Id, 1.0, case.grad_id.concat()),
+    ] {
+        let reduced = reduce_gradients(&owned, &on(gradients.clone()), dim, reduce_by, &stream())?;
+        let reduced = reduced.elements().into_iter().take(expected.len()).map(|sum| sum / ranks);
+        tolerance.close_all(field, &expected, &reduced.collect::<Vec<_>>())?;
+    }
+    Ok(())
 }

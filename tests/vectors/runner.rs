@@ -90,6 +90,7 @@ pub const TOPICS: &[Topic] = &[
     topic("segment_reduce", &[("cases", Each(embedding::segment_reduce))]),
     topic("ragged_tile", &[("cases", Each(embedding::ragged_tile))]),
     topic("embedding_engine", &[("cases", Each(engine::tables)), ("lookups", Each(engine::lookup))]),
+    topic("grad_reduce_by", &[("cases", Each(ids::grad_reduce_by))]),
     Topic {
         name: "grad_accumulate",
         lists: &[("cases", Each(optim::grad_accumulate))],
@@ -116,7 +117,6 @@ pub const TOPICS: &[Topic] = &[
 const LATER: &[&str] = &[
     "gauc",
     "checkpoint_layout",
-    "grad_reduce_by",
     "sparse_adamw SparseAdamW",
     "sparse_adamw SparseAdam",
     "dense_adamw AdamWTF",

@@ -129,8 +129,8 @@ pub(super) fn unfinished(dir: &Path, step: u64) -> PathBuf {
     dir.join(format!("ckpt_{step}.tmp"))
 }
 
-/// The folder of a checkpoint.
-pub(super) fn folder(dir: &Path, step: u64) -> PathBuf {
+/// The folder of the checkpoint of that step in `dir`.
+pub fn folder(dir: &Path, step: u64) -> PathBuf {
     dir.join(format!("ckpt_{step}"))
 }
 

@@ -12,6 +12,10 @@
 //!     state.json                          format, step, progress; length and crc32 of each file
 //! ```
 //!
+//! Several ranks bring their rows to rank 0, which writes them: the files do not depend on how many
+//! there were, and any number can read them, each keeping the rows that it owns. So rank 0 needs the
+//! memory for whole tables while it saves, and so does each rank while it loads.
+//!
 //! Names and layout of the tables are RecIS's; `dense.safetensors` and `state.json` stand where it
 //! has torch pickles. Row `k` of every slot belongs to id `k`. The same snapshot gives the same
 //! bytes.
@@ -29,7 +33,7 @@ mod snapshot;
 mod state;
 mod tensors;
 
-pub use list::latest;
+pub use list::{folder as path, latest};
 pub use load::load;
 pub use save::save;
 pub use snapshot::Snapshot;

@@ -2,7 +2,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Combiner, EmbeddingOption, EmbeddingTable, PhysicalTable, Table, coalesce};
+use super::sharding::{Exchange, Notice, Sharding};
+use super::{Combiner, EmbeddingOption, EmbeddingTable, GradReduceBy, PhysicalTable, Table, coalesce};
 use crate::device::{Buffer, Stream};
 use crate::ops::combine::{self, Denominator, Place};
 use crate::ops::combine_tile;
@@ -21,6 +22,8 @@ use crate::{Error, Result};
 pub struct EmbeddingEngine {
     features: HashMap<String, Feature>,
     groups: Vec<Group>,
+    /// With several ranks: who owns the rows.
+    sharding: Option<Sharding>,
 }
 
 /// Makes the table for a physical table, given the seed of its initial values.
@@ -47,6 +50,10 @@ struct Group {
     rows: Buffer<u32>,
     embeddings: Buffer<f32>,
     d_embeddings: Buffer<f32>,
+    /// With several ranks: what is asked of the others, and what they ask for.
+    exchange: Exchange,
+    /// How many ids of each table each rank asks for, `[rank][table]`.
+    asked: Vec<Vec<u64>>,
 }
 
 /// A feature's ids in the current batch.
@@ -90,7 +97,7 @@ impl EmbeddingEngine {
             let table = make(&layout, seed, stream)?;
             groups.push(Group::new(layout, table, stream)?);
         }
-        Ok(Self { features, groups })
+        Ok(Self { features, groups, sharding: None })
     }
 
     /// Makes room for the state of an optimizer. Called once, before the first batch.
@@ -104,13 +111,60 @@ impl EmbeddingEngine {
         Ok(sizes.into_iter().flatten().collect())
     }
 
+    /// Spreads the rows over several ranks. Called once, before any row exists. All ranks then call
+    /// everything below up to [`EmbeddingEngine::restore`] together.
+    pub fn shard(&mut self, sharding: Sharding) {
+        self.sharding = Some(sharding);
+    }
+
     /// Finds the rows of all ids of a batch. Unknown ids get new rows if `insert`; else they count
     /// as zero rows.
     ///
     /// # Errors
     /// A feature that is missing or holds no ids.
     pub fn lookup(&mut self, batch: &Batch, insert: bool, stream: &Stream) -> Result<()> {
-        self.groups.iter_mut().try_for_each(|group| group.lookup(batch, insert, stream))
+        self.announce(Some(batch), Notice::default(), stream)?;
+        self.fetch(insert, stream)
+    }
+
+    /// The first half of [`EmbeddingEngine::lookup`]: finds the distinct ids of a batch, if this rank has
+    /// one, and tells the other ranks of them. What every rank had to say, this one included.
+    pub fn announce(
+        &mut self,
+        batch: Option<&Batch>,
+        notice: Notice,
+        stream: &Stream,
+    ) -> Result<Vec<Notice>> {
+        for group in &mut self.groups {
+            match batch {
+                Some(batch) => group.partition(batch, stream)?,
+                None => group.clear(stream)?,
+            }
+        }
+        let Some(sharding) = &self.sharding else { return Ok(vec![notice]) };
+        let mut counts = vec![Vec::new(); sharding.communicator.world_size()];
+        for group in &mut self.groups {
+            let partition = batch.is_some().then_some(&group.partition);
+            let dealt = group.exchange.deal(partition, group.layout.children.len(), sharding, stream)?;
+            counts.iter_mut().zip(dealt).for_each(|(counts, dealt)| counts.extend(dealt));
+        }
+        let (asked, notices) = sharding.announce(notice, &counts, stream)?;
+        let mut first = 0;
+        for group in &mut self.groups {
+            let tables = first..first + group.layout.children.len();
+            first = tables.end;
+            group.asked = asked.iter().map(|counts| counts[tables.clone()].to_vec()).collect();
+        }
+        Ok(notices)
+    }
+
+    /// The second half of [`EmbeddingEngine::lookup`]: brings the embeddings.
+    pub fn fetch(&mut self, insert: bool, stream: &Stream) -> Result<()> {
+        let sharding = self.sharding.as_ref();
+        self.groups.iter_mut().try_for_each(|group| match sharding {
+            None => group.lookup(insert, stream),
+            Some(sharding) => group.fetch(insert, sharding, stream),
+        })
     }
 
     /// Writes the combined embeddings of a feature, [rows, width], to `out`.
@@ -173,40 +227,51 @@ impl EmbeddingEngine {
 
     /// Hands the gradients of the batch to the tables.
     pub fn finish_backward(&mut self, stream: &Stream) -> Result<()> {
-        for group in &mut self.groups {
-            let gradients = Gradients {
-                rows: std::mem::take(&mut group.rows),
-                values: std::mem::take(&mut group.d_embeddings),
-                count: Some(group.partition.count.clone()),
-            };
-            group.table.accept_gradients(gradients, stream)?;
-        }
-        Ok(())
+        let sharding = self.sharding.as_ref();
+        self.groups.iter_mut().try_for_each(|group| group.finish_backward(sharding, stream))
     }
 
-    /// Updates the rows that have gradients, by their mean over `steps` batches.
+    /// Updates the rows that have gradients, by their mean over `steps` batches. Those of several ranks
+    /// are one batch each, or one together, as the table's option says.
     pub fn step(&mut self, optimizer: &dyn SparseOptimizer, steps: usize, stream: &Stream) -> Result<()> {
-        self.groups.iter_mut().try_for_each(|group| group.table.step(optimizer, steps, stream))
+        let ranks = self.sharding.as_ref().map_or(1, |sharding| sharding.communicator.world_size());
+        self.groups.iter_mut().try_for_each(|group| {
+            let ranks = match group.layout.option.grad_reduce_by {
+                GradReduceBy::Worker => ranks,
+                GradReduceBy::Id => 1,
+            };
+            group.table.step(optimizer, steps * ranks, stream)
+        })
     }
 
-    /// All logical tables, and what the optimizer keeps for whole tables.
+    /// All logical tables, and what the optimizer keeps for whole tables. With several ranks, rank 0
+    /// has the rows of all of them, the others none.
     pub fn snapshot(&self, stream: &Stream) -> Result<(Vec<TableSnapshot>, Vec<ArraySnapshot>)> {
         let (mut tables, mut arrays) = (Vec::new(), Vec::new());
         for group in &self.groups {
             let (more_tables, more_arrays) = group.table.snapshot(stream)?;
-            tables.extend(more_tables);
+            for table in more_tables {
+                tables.push(match &self.sharding {
+                    Some(sharding) => sharding.gather(table, stream)?,
+                    None => table,
+                });
+            }
             arrays.extend(more_arrays);
         }
         Ok((tables, arrays))
     }
 
-    /// Takes back what [`EmbeddingEngine::snapshot`] gave; `tables` are removed as they are used.
+    /// Takes back what [`EmbeddingEngine::snapshot`] gave, rank 0's; `tables` are removed as they are
+    /// used. Of several ranks each keeps the rows that it owns.
     pub fn restore(
         &mut self,
         tables: &mut Vec<TableSnapshot>,
         take: &mut Take<'_>,
         stream: &Stream,
     ) -> Result<()> {
+        if let Some(sharding) = &self.sharding {
+            tables.iter_mut().for_each(|table| sharding.keep_own(table));
+        }
         self.groups.iter_mut().try_for_each(|group| group.table.restore(tables, take, stream))
     }
 
@@ -242,10 +307,20 @@ impl Group {
             rows: Buffer::zeros(0, stream)?,
             embeddings: Buffer::zeros(0, stream)?,
             d_embeddings: Buffer::zeros(0, stream)?,
+            exchange: Exchange::default(),
+            asked: Vec::new(),
         })
     }
 
-    fn lookup(&mut self, batch: &Batch, insert: bool, stream: &Stream) -> Result<()> {
+    /// No batch.
+    fn clear(&mut self, stream: &Stream) -> Result<()> {
+        self.columns.clear();
+        self.d_embeddings = Buffer::zeros(0, stream)?;
+        Ok(())
+    }
+
+    /// Finds the distinct ids of a batch.
+    fn partition(&mut self, batch: &Batch, stream: &Stream) -> Result<()> {
         self.columns.clear();
         for (name, _) in &self.layout.features {
             let tensor = batch.get(name)?.clone();
@@ -266,6 +341,11 @@ impl Group {
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
         self.partition = partition_ids::forward(&columns, self.layout.children.len(), stream)?;
+        Ok(())
+    }
+
+    /// Finds their rows in this rank's table.
+    fn lookup(&mut self, insert: bool, stream: &Stream) -> Result<()> {
         let (ids, dim) = (self.partition.ids.len(), self.table.dim());
         self.rows.resize(ids, stream)?;
         self.embeddings.resize(ids * dim, stream)?;
@@ -275,6 +355,30 @@ impl Group {
             fill::forward(&mut self.d_embeddings, dim, Some(&self.partition.count), 0.0, stream)?;
         }
         Ok(())
+    }
+
+    /// Finds their rows where they are, and those that others ask for here.
+    fn fetch(&mut self, insert: bool, sharding: &Sharding, stream: &Stream) -> Result<()> {
+        let asked: Vec<&[u64]> = self.asked.iter().map(Vec::as_slice).collect();
+        self.embeddings = self.exchange.fetch(&asked, self.table.as_mut(), insert, sharding, stream)?;
+        self.d_embeddings = Buffer::zeros(if insert { self.embeddings.len() } else { 0 }, stream)?;
+        Ok(())
+    }
+
+    /// Hands the gradients of the batch to the table, with several ranks those of its rows.
+    fn finish_backward(&mut self, sharding: Option<&Sharding>, stream: &Stream) -> Result<()> {
+        let values = std::mem::take(&mut self.d_embeddings);
+        let gradients = match sharding {
+            None => {
+                let rows = std::mem::take(&mut self.rows);
+                Gradients { rows, values, count: Some(self.partition.count.clone()) }
+            }
+            Some(sharding) => {
+                let (dim, reduce_by) = (self.table.dim(), self.layout.option.grad_reduce_by);
+                self.exchange.send_gradients(&values, dim, reduce_by, sharding, stream)?
+            }
+        };
+        self.table.accept_gradients(gradients, stream)
     }
 
     fn lookup_of(&self, feature: &Feature) -> Result<Lookup<'_>> {

@@ -3,9 +3,11 @@
 mod coalesce;
 mod engine;
 mod option;
+mod sharding;
 mod table;
 
 pub use coalesce::{PhysicalTable, coalesce};
 pub use engine::{EmbeddingEngine, MakeTable, embedding_table};
 pub use option::{Combiner, EmbeddingOption, GradReduceBy};
+pub use sharding::{Notice, Sharding, reduce_gradients};
 pub use table::{EmbeddingTable, Table};

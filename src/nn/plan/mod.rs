@@ -7,16 +7,20 @@ mod state;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::device::{Buffer, Device, Stream};
+use crate::dist::{Communicator, Reduce, gather_bytes};
 use crate::features::FeatureEngine;
 use crate::metrics::Metric;
+use crate::ops::partition_ids::Owner;
+use crate::ops::scale;
 use crate::ops::unfit::Unfit;
 use crate::optim::{DenseOptimizer, SparseOptimizer};
 use crate::tensor::Batch;
 use crate::{Error, Result};
 
-use super::embedding::EmbeddingEngine;
+use super::embedding::{EmbeddingEngine, Notice, Sharding};
 use super::{Loss, Model};
 use inputs::Inputs;
 use network::Network;
@@ -31,11 +35,17 @@ pub struct PlanOptions {
     pub seed: u64,
     /// Whether operations may be fused; without, every one runs by itself (true).
     pub fuse: bool,
+    /// The ranks that train the model together (none: one rank). Tables are spread over them, all else
+    /// is kept by each; all of them make the plan and call it together.
+    pub communicator: Option<Arc<dyn Communicator>>,
+    /// Which rank owns which rows (balanced).
+    pub owner: Owner,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { device: Device::default(), seed: 42, fuse: true }
+        let device = Device::default();
+        Self { device, seed: 42, fuse: true, communicator: None, owner: Owner::Balanced }
     }
 }
 
@@ -57,6 +67,27 @@ pub struct Plan {
     d_prediction: Buffer<f32>,
     /// Takes a prediction that has no loss.
     prediction_unfit: Unfit,
+    communicator: Option<Arc<dyn Communicator>>,
+    /// The loss over all ranks.
+    shared_loss: Buffer<f32>,
+}
+
+/// What the ranks have agreed on.
+#[derive(Debug)]
+pub enum Turn {
+    /// All go on: forward and backward of their batches are under way.
+    Step(Box<PendingStep>),
+    /// A rank is asked to stop. No batch was used.
+    Stop,
+    /// A rank has no batch any more. No batch was used.
+    End,
+}
+
+/// What a rank tells the others before a step: the greatest counts.
+mod readiness {
+    pub const READY: u64 = 0;
+    pub const STOP: u64 = 1;
+    pub const END: u64 = 2;
 }
 
 impl Plan {
@@ -78,7 +109,11 @@ impl Plan {
         let (make, seed) = (&model.make_table, options.seed);
         let mut embeddings = EmbeddingEngine::with_tables(&model.embeddings, make, seed, &stream)?;
         embeddings.attach(&sparse_optimizer, &stream)?;
-        let network = Network::new(model.dense, inputs.width(), options.seed, &stream)?;
+        let mut network = Network::new(model.dense, inputs.width(), options.seed, &stream)?;
+        if let Some(communicator) = options.communicator.clone() {
+            network.broadcast(communicator.as_ref(), &stream)?;
+            embeddings.shard(Sharding { communicator, owner: options.owner });
+        }
         unique("metrics", model.metrics.iter().map(|(name, _)| name))?;
         unique("parameters", network.parameters().iter().map(|parameter| &parameter.name))?;
         let mut dense_optimizer: Box<dyn DenseOptimizer> = Box::new(dense_optimizer);
@@ -97,6 +132,8 @@ impl Plan {
             loss_value: Buffer::zeros(1, &stream)?,
             d_prediction: Buffer::zeros(0, &stream)?,
             prediction_unfit: Unfit::new(&stream)?,
+            communicator: options.communicator.clone(),
+            shared_loss: Buffer::zeros(1, &stream)?,
             stream,
         })
     }
@@ -106,22 +143,65 @@ impl Plan {
         self.stream.device()
     }
 
+    /// The ranks that train the model together, if there are several.
+    pub fn communicator(&self) -> Option<&dyn Communicator> {
+        self.communicator.as_deref()
+    }
+
     /// Enqueues forward and backward of one batch; the gradients wait for [`Plan::apply_gradients`].
     /// What it says of the batch is known later on a device: ask for it when the next batch is under
     /// way, and before anything learned is kept.
+    ///
+    /// # Errors
+    /// A batch that does not fit the model. With several ranks, also that another has stopped;
+    /// [`Plan::train_or_stop`] lets them agree.
     pub fn train_batch(&mut self, batch: &Batch) -> Result<PendingStep> {
-        self.forward(batch, true)?;
-        self.d_prediction.resize(batch.rows, &self.stream)?;
-        let (prediction, unfit) = (self.network.prediction(), &mut self.prediction_unfit);
-        let (loss, d_prediction) = (&mut self.loss_value, Some(&mut self.d_prediction));
-        unfit.clear(&self.stream)?;
-        self.loss.forward(prediction, &self.label, loss, d_prediction, unfit, &self.stream)?;
-        for (_, metric) in &mut self.metrics {
-            metric.update(prediction, &self.label, &self.stream)?;
+        match self.train_or_stop(Some(batch), false)? {
+            Turn::Step(step) => Ok(*step),
+            turn => Err(Error::Model(format!("another rank does not go on ({turn:?})"))),
+        }
+    }
+
+    /// [`Plan::train_batch`] if every rank has a batch and none wants to `stop`. A batch without rows is
+    /// one too when there are several ranks: its rank learns nothing from it, but counts in the mean.
+    pub fn train_or_stop(&mut self, batch: Option<&Batch>, stop: bool) -> Result<Turn> {
+        let own = match batch {
+            None => readiness::END,
+            Some(_) if stop => readiness::STOP,
+            Some(_) => readiness::READY,
+        };
+        let (columns, notices) = self.begin(batch, own)?;
+        match notices.iter().map(|notice| notice.state).max() {
+            Some(readiness::END) => return Ok(Turn::End),
+            Some(readiness::STOP) => return Ok(Turn::Stop),
+            _ => {}
+        }
+        let Some(batch) = batch else { return Ok(Turn::End) };
+        self.forward(columns.as_ref(), true)?;
+        let total = notices.iter().map(|notice| notice.rows).sum();
+        if columns.is_some() {
+            self.d_prediction.resize(batch.rows, &self.stream)?;
+            let (prediction, unfit) = (self.network.prediction(), &mut self.prediction_unfit);
+            let (loss, d_prediction) = (&mut self.loss_value, Some(&mut self.d_prediction));
+            unfit.clear(&self.stream)?;
+            self.loss.forward(prediction, &self.label, loss, d_prediction, unfit, &self.stream)?;
+            for (_, metric) in &mut self.metrics {
+                metric.update(prediction, &self.label, &self.stream)?;
+            }
+        } else {
+            self.prediction_unfit.clear(&self.stream)?;
+            self.loss_value.fill_bytes(0, &self.stream)?;
         }
         self.backward(batch.rows)?;
+        self.share_loss(batch.rows, total)?;
+        if let Some(communicator) = &self.communicator {
+            for (_, metric) in &mut self.metrics {
+                metric.all_reduce(communicator.as_ref(), &self.stream)?;
+            }
+        }
         self.pending_batches += 1;
-        self.pending_step(batch, &self.metrics)
+        let step = self.pending_step(batch, total as usize, &self.metrics)?;
+        Ok(Turn::Step(Box::new(step)))
     }
 
     /// Moves parameters and tables by the mean gradient of the batches since the last call.
@@ -130,7 +210,8 @@ impl Plan {
         if batches == 0 {
             return Ok(());
         }
-        let parameters = self.network.average_gradients(batches, &self.stream)?;
+        let communicator = self.communicator.as_deref();
+        let parameters = self.network.average_gradients(batches, communicator, &self.stream)?;
         self.dense_optimizer.step(parameters, &self.stream)?;
         self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
     }
@@ -142,14 +223,32 @@ impl Plan {
         batch: &Batch,
         metrics: &mut [(String, Box<dyn Metric>)],
     ) -> Result<f32> {
-        self.forward(batch, false)?;
+        let loss = self.evaluate_or_end(Some(batch), metrics)?;
+        loss.ok_or_else(|| Error::Model("a batch that is there was not evaluated".into()))
+    }
+
+    /// [`Plan::evaluate_batch`] for several ranks: those without a batch help the others to their rows,
+    /// and have no loss, until none has a batch; then there is `None` for all.
+    pub fn evaluate_or_end(
+        &mut self,
+        batch: Option<&Batch>,
+        metrics: &mut [(String, Box<dyn Metric>)],
+    ) -> Result<Option<f32>> {
+        let own = if batch.is_some() { readiness::READY } else { readiness::END };
+        let (columns, notices) = self.begin(batch, own)?;
+        if notices.iter().all(|notice| notice.state == readiness::END) {
+            return Ok(None);
+        }
+        self.forward(columns.as_ref(), false)?;
+        let (Some(batch), Some(_)) = (batch, columns) else { return Ok(Some(0.0)) };
         let (prediction, unfit) = (self.network.prediction(), &mut self.prediction_unfit);
         unfit.clear(&self.stream)?;
         self.loss.forward(prediction, &self.label, &mut self.loss_value, None, unfit, &self.stream)?;
         for (_, metric) in metrics {
             metric.update(prediction, &self.label, &self.stream)?;
         }
-        Ok(self.pending_step(batch, &[])?.wait()?.loss)
+        let step = self.pending_step(batch, batch.rows, &[])?.wait()?;
+        Ok(Some(step.local_loss.unwrap_or(step.loss)))
     }
 
     /// The model's metrics as they are before any batch.
@@ -157,12 +256,36 @@ impl Plan {
         self.metrics.iter().map(|(name, metric)| (name.clone(), metric.fresh())).collect()
     }
 
-    /// The values of metrics that [`Plan::evaluate_batch`] has fed.
-    pub fn compute(&self, metrics: &[(String, Box<dyn Metric>)]) -> Result<Vec<(String, f64)>> {
+    /// The values of metrics that [`Plan::evaluate_batch`] has fed, over all ranks.
+    pub fn compute(&self, metrics: &mut [(String, Box<dyn Metric>)]) -> Result<Vec<(String, f64)>> {
+        if let Some(communicator) = &self.communicator {
+            for (_, metric) in &mut *metrics {
+                metric.all_reduce(communicator.as_ref(), &self.stream)?;
+            }
+        }
         metrics
             .iter()
             .map(|(name, metric)| Ok((name.clone(), metric.compute(&self.stream)?.wait()?)))
             .collect()
+    }
+
+    /// A sum and a count over all ranks.
+    pub fn over_all_ranks(&self, sum: f64, count: usize) -> Result<(f64, usize)> {
+        let Some(communicator) = &self.communicator else { return Ok((sum, count)) };
+        let own = Buffer::from_vec(vec![sum.to_bits(), count as u64], &self.stream)?;
+        let mut all = Buffer::zeros(0, &self.stream)?;
+        communicator.all_gather((&own).into(), (&mut all).into(), &self.stream)?;
+        let all = all.to_vec(&self.stream)?;
+        let sum = all.iter().step_by(2).map(|&bits| f64::from_bits(bits)).sum();
+        Ok((sum, all.iter().skip(1).step_by(2).sum::<u64>() as usize))
+    }
+
+    /// The bytes of all ranks, in order; one rank's own without others.
+    pub fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+        match &self.communicator {
+            Some(communicator) => gather_bytes(communicator.as_ref(), bytes, &self.stream),
+            None => Ok(vec![bytes.to_vec()]),
+        }
     }
 
     /// The predictions of the last batch.
@@ -170,36 +293,69 @@ impl Plan {
         self.network.prediction().to_vec(&self.stream)
     }
 
-    /// The number of ids in each logical table.
+    /// The number of ids in each logical table; with several ranks, of those that this one owns.
     pub fn table_sizes(&self) -> Result<Vec<(&str, usize)>> {
         self.embeddings.sizes(&self.stream)
     }
 
-    fn forward(&mut self, batch: &Batch, train: bool) -> Result<()> {
-        if batch.rows == 0 {
-            return Err(Error::Data { place: "batch".into(), what: "it has no rows".into() });
+    /// Prepares a batch up to its distinct ids, and tells the other ranks. The columns of a batch with
+    /// rows, and what all ranks had to say.
+    fn begin(&mut self, batch: Option<&Batch>, state: u64) -> Result<(Option<Batch>, Vec<Notice>)> {
+        let mut columns = None;
+        if let Some(batch) = batch {
+            if batch.rows == 0 && self.communicator.is_none() {
+                return Err(Error::Data { place: "batch".into(), what: "it has no rows".into() });
+            }
+            if let Some((name, tensor)) = batch.columns().find(|(_, tensor)| tensor.rows() != batch.rows) {
+                let what = format!("{} rows in a batch of {}", tensor.rows(), batch.rows);
+                return Err(Error::Data { place: format!("column '{name}'"), what });
+            }
+            if batch.rows > 0 {
+                let found = self.features.forward(&batch.copy_to(&self.stream)?, &self.stream)?;
+                self.inputs.read_label(&found, &mut self.label, &self.stream)?;
+                columns = Some(found);
+            }
         }
-        if let Some((name, tensor)) = batch.columns().find(|(_, tensor)| tensor.rows() != batch.rows) {
-            let what = format!("{} rows in a batch of {}", tensor.rows(), batch.rows);
-            return Err(Error::Data { place: format!("column '{name}'"), what });
-        }
-        let columns = self.features.forward(&batch.copy_to(&self.stream)?, &self.stream)?;
-        self.inputs.read_label(&columns, &mut self.label, &self.stream)?;
-        self.embeddings.lookup(&columns, train, &self.stream)?;
-        self.inputs.gather(&columns, &self.embeddings, &self.stream)?;
-        self.network.forward(&self.inputs, &self.embeddings, batch.rows, &self.stream)
+        let rows = batch.map_or(0, |batch| batch.rows as u64);
+        let notices = self.embeddings.announce(columns.as_ref(), Notice { state, rows }, &self.stream)?;
+        Ok((columns, notices))
+    }
+
+    fn forward(&mut self, columns: Option<&Batch>, train: bool) -> Result<()> {
+        self.embeddings.fetch(train, &self.stream)?;
+        let Some(columns) = columns else { return Ok(()) };
+        self.inputs.gather(columns, &self.embeddings, &self.stream)?;
+        self.network.forward(&self.inputs, &self.embeddings, columns.rows, &self.stream)
+    }
+
+    /// The loss over the rows of all ranks.
+    fn share_loss(&mut self, rows: usize, total: u64) -> Result<()> {
+        let Some(communicator) = &self.communicator else { return Ok(()) };
+        self.shared_loss.copy_from(&self.loss_value, &self.stream)?;
+        let share = rows as f32 / total.max(1) as f32;
+        scale::forward(&mut self.shared_loss, share, &self.stream)?;
+        communicator.all_reduce((&mut self.shared_loss).into(), Reduce::Sum, &self.stream)
     }
 
     /// Enqueues the reading of what a step says.
-    fn pending_step(&self, batch: &Batch, metrics: &[(String, Box<dyn Metric>)]) -> Result<PendingStep> {
-        let finite = self.inputs.finite();
+    fn pending_step(
+        &self,
+        batch: &Batch,
+        rows: usize,
+        metrics: &[(String, Box<dyn Metric>)],
+    ) -> Result<PendingStep> {
+        let finite = self.inputs.finite().filter(|_| batch.rows > 0);
+        let shared = self.communicator.is_some();
+        let loss = if shared { &self.shared_loss } else { &self.loss_value };
         Ok(PendingStep {
             batch: batch.without_columns(),
             finite: finite
                 .map(|(name, unfit)| Ok((name.into(), unfit.read_back(&self.stream)?)))
                 .collect::<Result<_>>()?,
             prediction: self.prediction_unfit.read_back(&self.stream)?,
-            loss: self.loss_value.read_back(&self.stream)?,
+            loss: loss.read_back(&self.stream)?,
+            local_loss: shared.then(|| self.loss_value.read_back(&self.stream)).transpose()?,
+            rows,
             metrics: metrics
                 .iter()
                 .map(|(name, metric)| Ok((name.clone(), metric.compute(&self.stream)?)))
@@ -210,6 +366,12 @@ impl Plan {
     fn backward(&mut self, rows: usize) -> Result<()> {
         let accumulate = self.pending_batches > 0;
         let (inputs, embeddings) = (&mut self.inputs, &mut self.embeddings);
+        if rows == 0 {
+            if !accumulate {
+                self.network.clear_gradients(&self.stream)?;
+            }
+            return embeddings.finish_backward(&self.stream);
+        }
         self.network.backward(inputs, embeddings, &self.d_prediction, rows, accumulate, &self.stream)?;
         inputs.scatter_gradients(embeddings, &self.stream)?;
         embeddings.finish_backward(&self.stream)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::device::{Buffer, Stream};
+use crate::dist::{Communicator, Reduce};
 use crate::nn::Parameter;
 use crate::nn::embedding::EmbeddingEngine;
 use crate::nn::layer::{Backward, Layer, Sequential};
@@ -128,8 +129,31 @@ impl Network {
         first.layer.backward(parameters, pass, stream)
     }
 
-    /// Divides the summed gradients by the number of batches they come from.
-    pub fn average_gradients(&mut self, batches: usize, stream: &Stream) -> Result<&mut [Parameter]> {
+    /// Gradients of no batch.
+    pub fn clear_gradients(&mut self, stream: &Stream) -> Result<()> {
+        self.parameters.iter_mut().try_for_each(|parameter| parameter.grad.fill_bytes(0, stream))
+    }
+
+    /// Gives all ranks the parameters of rank 0.
+    pub fn broadcast(&mut self, communicator: &dyn Communicator, stream: &Stream) -> Result<()> {
+        let mut parameters = self.parameters.iter_mut();
+        parameters.try_for_each(|parameter| communicator.broadcast((&mut parameter.value).into(), 0, stream))
+    }
+
+    /// Divides the summed gradients by the number of batches they come from, all ranks' if there are
+    /// several.
+    pub fn average_gradients(
+        &mut self,
+        batches: usize,
+        communicator: Option<&dyn Communicator>,
+        stream: &Stream,
+    ) -> Result<&mut [Parameter]> {
+        if let Some(communicator) = communicator {
+            for parameter in &mut self.parameters {
+                communicator.all_reduce((&mut parameter.grad).into(), Reduce::Sum, stream)?;
+            }
+        }
+        let batches = batches * communicator.map_or(1, Communicator::world_size);
         if batches > 1 {
             for parameter in &mut self.parameters {
                 scale::forward(&mut parameter.grad, 1.0 / batches as f32, stream)?;

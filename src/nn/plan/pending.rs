@@ -11,8 +11,12 @@ use crate::{Error, Result};
 /// What a step tells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepOutput {
-    /// The batch's loss.
+    /// The batch's loss; with several ranks the mean over the rows of all of them.
     pub loss: f32,
+    /// With several ranks: the loss of this rank's batch, 0 without rows.
+    pub local_loss: Option<f32>,
+    /// The rows of the batch; with several ranks, of all of them.
+    pub rows: usize,
     /// The model's metrics, in order.
     pub metrics: Vec<(String, f64)>,
 }
@@ -26,6 +30,8 @@ pub struct PendingStep {
     pub(super) finite: Vec<(String, ReadBack<u64>)>,
     pub(super) prediction: ReadBack<u64>,
     pub(super) loss: ReadBack<f32>,
+    pub(super) local_loss: Option<ReadBack<f32>>,
+    pub(super) rows: usize,
     pub(super) metrics: Vec<(String, Reading)>,
 }
 
@@ -62,7 +68,8 @@ impl PendingStep {
         }
         let metrics = self.metrics.into_iter().map(|(name, reading)| Ok((name, reading.wait()?)));
         let metrics = metrics.collect::<Result<_>>()?;
-        let loss = self.loss.wait()?;
-        Ok(StepOutput { loss: loss.first().copied().unwrap_or(f32::NAN), metrics })
+        let first = |values: Vec<f32>| values.first().copied().unwrap_or(f32::NAN);
+        let local_loss = self.local_loss.map(ReadBack::wait).transpose()?.map(first);
+        Ok(StepOutput { loss: first(self.loss.wait()?), local_loss, rows: self.rows, metrics })
     }
 }

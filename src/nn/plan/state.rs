@@ -7,7 +7,8 @@ use crate::{Error, Result};
 
 impl Plan {
     /// Everything that the model has learned: tables, parameters, optimizer state, metric counters.
-    /// Gradients that wait for [`Plan::apply_gradients`] are not part of it.
+    /// Gradients that wait for [`Plan::apply_gradients`] are not part of it. Of several ranks, which all
+    /// call this together, rank 0 gets the whole model; the tables of the others have no rows.
     pub fn snapshot(&self) -> Result<ModelSnapshot> {
         let (tables, mut arrays) = self.embeddings.snapshot(&self.stream)?;
         for parameter in self.network.parameters() {
@@ -26,7 +27,8 @@ impl Plan {
         Ok(ModelSnapshot { tables, arrays })
     }
 
-    /// Takes a snapshot back.
+    /// Takes a snapshot of a whole model back, whatever the number of ranks it came from; each rank
+    /// keeps its part.
     ///
     /// # Errors
     /// The snapshot is of another model: something is missing, left over, or of another shape. The
@@ -45,6 +47,10 @@ impl Plan {
             for (counter, values) in &mut state {
                 let name = format!("{name}_metric.{counter}");
                 *values = take(&name, &[values.len()])?.into_i64(&name)?;
+                // The counts of all ranks are one rank's from now on.
+                if self.communicator.as_ref().is_some_and(|communicator| communicator.rank() > 0) {
+                    values.fill(0);
+                }
             }
             metric.restore(&state, &self.stream)?;
         }
