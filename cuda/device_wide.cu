@@ -58,6 +58,20 @@ int sum(const char* op, const T* in, T* out, int64_t count, void* scratch, size_
 
 }  // namespace
 
+int require_device(const char* op) {
+#ifdef RECIS_SIMT
+  (void)op;
+  return RECIS_OK;
+#else
+  int device = 0;
+  const cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) return RECIS_OK;
+  cudaGetLastError();  // so that the next launch does not report it
+  return fail(RECIS_CUDA_ERROR, op, "the device cannot be asked:", cudaGetErrorString(error),
+              location::current());
+#endif
+}
+
 size_t sort_pairs_bytes(int64_t count, int key_bytes) {
 #ifdef RECIS_SIMT
   return size_t(count > 0 && key_bytes > 0);

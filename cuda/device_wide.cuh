@@ -6,6 +6,9 @@
 
 namespace recis {
 
+// RECIS_OK if there is a device to ask how much scratch memory it needs; else the sizes below mean nothing.
+int require_device(const char* op);
+
 // The scratch memory that sort_pairs needs for `count` keys of `key_bytes` (4 or 8) bytes.
 size_t sort_pairs_bytes(int64_t count, int key_bytes);
 

@@ -256,6 +256,7 @@ extern "C" int recis_feature_cross_workspace_size(int64_t rows, int64_t x_capaci
                             require(x_capacity >= 0 && y_capacity >= 0, op, "a capacity", "is negative"),
                             require(bytes, op, "bytes", "is null")))
     return status;
+  if (int status = require_device(op)) return status;
   Workspace needed;
   const recis_ragged x{nullptr, nullptr, nullptr, rows, x_capacity};
   const recis_ragged y{nullptr, nullptr, nullptr, rows, y_capacity};

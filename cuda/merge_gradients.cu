@@ -122,6 +122,7 @@ extern "C" int recis_merge_gradients_workspace_size(int64_t total, size_t* bytes
   if (int status = first_of(require(total >= 0 && total < INT32_MAX, op, "total", "is negative or too large"),
                             require(bytes, op, "bytes", "is null")))
     return status;
+  if (int status = require_device(op)) return status;
   Workspace workspace;
   scratch_of(workspace, total);
   *bytes = workspace.bytes();

@@ -241,6 +241,7 @@ extern "C" int recis_partition_ids_workspace_size(int64_t total, int64_t tables,
   const char* op = "partition_ids.workspace_size";
   if (int status = first_of(require_sizes(total, tables, op), require(bytes, op, "bytes", "is null")))
     return status;
+  if (int status = require_device(op)) return status;
   Workspace needed;
   take(needed, total);
   *bytes = needed.bytes();

@@ -164,6 +164,7 @@ extern "C" int recis_truncate_workspace_size(int64_t rows, size_t* bytes) {
   using namespace recis;
   const char* op = "truncate.workspace_size";
   if (int status = first_of(require_rows(rows, 1, op), require(bytes, op, "bytes", "is null"))) return status;
+  if (int status = require_device(op)) return status;
   *bytes = offsets_bytes(rows);
   return RECIS_OK;
 }
@@ -194,6 +195,7 @@ extern "C" int recis_truncate_lists_workspace_size(int64_t rows, int64_t keep, s
   const char* op = "truncate.lists_workspace_size";
   if (int status = first_of(require_rows(rows, keep, op), require(bytes, op, "bytes", "is null")))
     return status;
+  if (int status = require_device(op)) return status;
   *bytes = offsets_bytes(rows * keep);
   return RECIS_OK;
 }

@@ -32,7 +32,7 @@
  * - Workspace. A function that needs scratch memory takes `workspace`, device memory aligned as arrays
  *   are, and its size; recis_<op>_workspace_size, which enqueues nothing, says how many bytes it needs for
  *   these sizes, 0 included. To be asked with the device current that will do the work: the answer may
- *   depend on it, and on the version. Contents before and after are unspecified. It must not be in use by
+ *   depend on it, and on the version, and be RECIS_CUDA_ERROR where there is none. Contents before and after are unspecified. It must not be in use by
  *   another call until this one's work is done.
  */
 #ifndef RECIS_H

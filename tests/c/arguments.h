@@ -64,11 +64,18 @@ static int is_untouched(void) {
   return i == BYTES && bytes == 12345;
 }
 
+/* Without a device there is no table, and that is what calls on one say first. */
+static int lacks_table(const char *function) {
+  const int takes_one = strncmp(function, "recis_hash_table_", 17) == 0;
+  return no_device && takes_one && strstr(recis_last_error(), "table is null");
+}
+
 static void refuse_with(const char *function, const char *what, const char *message, int status, int wanted) {
   ++refused;
   if (status != wanted) wrong(function, what, "has another status");
-  else if (!names(function)) wrong(function, what, "the message does not name the operation");
-  else if (!strstr(recis_last_error(), message)) wrong(function, what, "the message does not say what is wrong");
+  else if (!names(function)) wrong(function, what, "the message names another operation");
+  else if (!strstr(recis_last_error(), message) && !lacks_table(function))
+    wrong(function, what, "the message does not say it");
   if (!is_untouched()) wrong(function, what, "something was touched");
   device_clear(memory);
   bytes = 12345;
@@ -80,31 +87,35 @@ static void refuse(const char *function, const char *what, const char *message, 
 
 /* Memory that is there but not as it must be is an invalid argument; too little has a status of its own. */
 static void refuse_workspace(const char *function, const char *what, int status) {
-  const int small = strstr(what, "bytes") != NULL;
-  refuse_with(function, what, "workspace", status, small ? RECIS_WORKSPACE_TOO_SMALL : RECIS_INVALID_ARGUMENT);
+  const int wanted = strstr(what, "bytes") ? RECIS_WORKSPACE_TOO_SMALL : RECIS_INVALID_ARGUMENT;
+  if (no_device && status == RECIS_CUDA_ERROR) refuse_with(function, what, "", status, RECIS_CUDA_ERROR);
+  else refuse_with(function, what, "workspace", status, wanted);
 }
 
+/* Some need a device to know how much scratch memory it takes. */
 static void answer_ok(const char *function, int status) {
   ++accepted;
-  if (status != RECIS_OK) wrong(function, "a right call", "is refused");
+  if (status != RECIS_OK && !(no_device && status == RECIS_CUDA_ERROR && names(function) && bytes == 12345))
+    wrong(function, "a right call", "is refused");
   bytes = 12345;
 }
 
 static void accept(const char *function, int status) {
   ++accepted;
-  if (no_device && strncmp(function, "recis_hash_table_", 17) == 0 && status == RECIS_INVALID_ARGUMENT) return;
-  if (status != (no_device ? RECIS_CUDA_ERROR : RECIS_OK)) wrong(function, "a right call", "has another status");
-  else if (no_device && !names(function)) wrong(function, "a right call", "the message does not name the operation");
+  if (status == RECIS_INVALID_ARGUMENT && lacks_table(function)) return;
+  if (status != (no_device ? RECIS_CUDA_ERROR : RECIS_OK)) wrong(function, "a right call", "another status");
+  else if (no_device && !names(function)) wrong(function, "a right call", "the message names another");
   device_read(seen, memory);
   device_clear(memory);
 }
 
 static void answer(const char *function, uint64_t value) {
+  const int is_right = strcmp(function, "recis_abi_version") == 0  ? value == RECIS_ABI_VERSION
+                       : strcmp(function, "recis_abi_layout") == 0 ? value == recis_header_layout()
+                       : strcmp(function, "recis_last_error") == 0 ? value != 0
+                                                                   : no_device || value >= 64; /* capacity */
   ++accepted;
-  if (strcmp(function, "recis_abi_version") == 0 && value != RECIS_ABI_VERSION) wrong(function, "", "differs");
-  if (strcmp(function, "recis_abi_layout") == 0 && value != recis_header_layout()) wrong(function, "", "differs");
-  if (strcmp(function, "recis_last_error") == 0 && !value) wrong(function, "", "is null");
-  if (strcmp(function, "recis_hash_table_capacity") == 0 && !no_device && value < 64) wrong(function, "", "is small");
+  if (!is_right) wrong(function, "a right call", "another answer");
 }
 
 static void begin(int count, char **arguments) {

@@ -77,8 +77,8 @@ void fail_in_own_words(int thread) {
     const int status = thread == 0 ? recis_modulo_forward(nullptr, 1, 3, nullptr, nullptr)
                                    : recis_relu_forward(nullptr, -1, nullptr, nullptr);
     require(status == RECIS_INVALID_ARGUMENT, "the call is refused");
-    const std::string expected = thread == 0 ? "modulo.forward: the input is null" : "relu.forward: the input has";
-    require(std::string(recis_last_error()).compare(0, expected.size(), expected) == 0, "the message is another's");
+    const std::string own = thread == 0 ? "modulo.forward: the input is null" : "relu.forward: the input has";
+    require(std::string(recis_last_error()).compare(0, own.size(), own) == 0, "the message is another's");
   }
 }
 

@@ -1,6 +1,8 @@
 //! The header, the bindings and what was linked belong together, and nothing in it goes untested.
 
-use recis::ffi::{RECIS_ABI_VERSION, simt};
+use std::mem::offset_of;
+
+use recis::ffi::{self, RECIS_ABI_VERSION, simt};
 
 use crate::common::launches;
 use crate::root::root;
@@ -67,6 +69,46 @@ fn every_launcher_is_executed() {
 #[test]
 fn the_bindings_are_those_of_the_library() {
     assert_eq!(unsafe { simt::recis_abi_version() } as u32, RECIS_ABI_VERSION);
+}
+
+/// The hash that `recis_header_layout()` makes of what C sees, of what Rust sees. Fields must be named in the
+/// header's order.
+macro_rules! layout {
+    (enums $($name:ident)*; $($record:ident { $($field:ident),* })*) => {{
+        let numbers = [
+            $(size_of::<ffi::$name>(),)*
+            $(
+                size_of::<ffi::$record>(),
+                $(offset_of!(ffi::$record, $field), size_of_field(|record: &ffi::$record| &record.$field),)*
+            )*
+        ];
+        numbers.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &number| {
+            (hash ^ number as u64).wrapping_mul(0x0100_0000_01b3)
+        })
+    }};
+}
+
+fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn the_bindings_lay_structs_out_as_the_library() {
+    let layout = layout! {
+        enums recis_status recis_side recis_owner recis_hash_table_counter recis_distribution recis_denominator;
+        recis_ragged { values, offsets, weights, rows, capacity }
+        recis_ids_column { ids, offsets, rows, capacity, first, table }
+        recis_rows { storage, bound, dim, stride }
+        recis_initializer { distribution, a, b, lower_q, upper_q, lower, upper }
+        recis_gradients { rows, values, count, capacity }
+        recis_lookup { embeddings, inverse, offsets, unique, dim, first_id, capacity, segments }
+        recis_occurrences { positions, starts, table_offsets, total, table }
+        recis_linear_size { rows, inputs, outputs }
+        recis_dense_columns { x, width, first_column }
+        recis_tile { lookup, tile_len, first_column }
+    };
+    // SAFETY: it takes nothing and returns a number.
+    assert_eq!(unsafe { simt::recis_abi_layout() }, layout);
 }
 
 /// Starts, and answers, on a machine without a driver too.
