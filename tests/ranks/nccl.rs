@@ -15,8 +15,13 @@ use crate::equal::check;
 use crate::harness::trace;
 use crate::processes::child;
 
+/// How many CUDA devices there are.
+fn gpus() -> usize {
+    Device::available().into_iter().filter(|device| matches!(device, Device::Cuda(_))).count()
+}
+
 fn gpu() -> Option<Device> {
-    let found = Device::available().into_iter().find(|device| matches!(device, Device::Cuda(_)));
+    let found = (gpus() > 0).then_some(Device::Cuda(0));
     if found.is_none() {
         println!("no CUDA device: not run");
     }
@@ -80,9 +85,26 @@ fn two_ranks_share_a_device() {
     .unwrap();
 }
 
-/// What a child of [`two_ranks_share_a_device`] does.
-pub fn share_a_device(world: &World) {
-    let Some(device) = gpu() else { return };
+#[test]
+fn two_ranks_have_a_device_each() {
+    if gpus() < 2 {
+        return println!("fewer than two CUDA devices: not run");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    start_with(2, &AtomicBool::new(false), |_| {
+        let mut command = child("nccl", folder.path());
+        command.stderr(std::process::Stdio::inherit());
+        command
+    })
+    .unwrap();
+}
+
+/// What a child of these tests does: on the device of its number, or on one that the ranks share.
+pub fn on_a_device(world: &World) {
+    if gpus() == 0 {
+        return;
+    }
+    let device = Device::Cuda(world.local_rank % gpus());
     let rank: Arc<dyn Communicator> = Arc::new(connect(world, device).unwrap());
     exercise(rank.as_ref(), &Stream::new(device).unwrap());
     let expected = trace(None, device, Owner::Balanced, 20).unwrap();

@@ -44,7 +44,7 @@ fn task_of_a_child() {
     let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
     let world = World::from_env().unwrap().unwrap();
     if task == "nccl" {
-        return crate::nccl::share_a_device(&world);
+        return crate::nccl::on_a_device(&world);
     }
     let rank = Arc::new(process::connect(&world, Duration::from_secs(60)).unwrap());
     match task.as_str() {
