@@ -120,9 +120,8 @@
 //! `cargo bench` says how far from a copy it is.
 //!
 //! **What is not there?** Automatic differentiation, layers other than fully connected ones, embeddings
-//! in half precision, AMD, Windows and macOS. Exchange between GPUs through NCCL is written, and has yet
-//! to run on one. `merge_offsets` and `ragged_dense`
-//! have no kernel, and `encode_ids` that refuses ids has none either: they run on the CPU.
+//! in half precision, AMD, Windows and macOS. `merge_offsets` and `ragged_dense` have no kernel, and
+//! `encode_ids` that refuses ids has none either: they run on the CPU.
 //!
 //! # How it is tested
 //!
