@@ -204,9 +204,9 @@ fn train(args: &Args, logger: &Logger) -> recis::Result<()> {
         stop_on_signal(stop.clone(), logger);
         return launch::start(args.nproc, &stop);
     }
-    let (mut device, reason) = Device::choose(&args.device)?;
+    let (mut device, mut reason) = Device::choose(&args.device)?;
     if let (Some(world), Device::Cuda(_)) = (&world, device) {
-        device = Device::Cuda(world.local_rank);
+        (device, reason) = (Device::Cuda(world.local_rank), "the one of its local rank".into());
     }
     let communicator = world.as_ref().map(|world| dist::connect(world, device)).transpose()?;
     match &world {
