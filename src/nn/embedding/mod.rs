@@ -2,6 +2,7 @@
 
 mod coalesce;
 mod engine;
+mod group;
 mod option;
 mod sharding;
 mod table;

@@ -1,0 +1,185 @@
+use std::sync::Arc;
+
+use super::sharding::{Exchange, Sharding};
+use super::{Combiner, EmbeddingOption, PhysicalTable, Table};
+use crate::device::{Buffer, Stream};
+use crate::ops::fill;
+use crate::ops::linear_tile::Tile;
+use crate::ops::lookup::Lookup;
+use crate::ops::merge_gradients::Gradients;
+use crate::ops::partition_ids::{self, Partition};
+use crate::tensor::{Batch, Tensor, Values};
+use crate::{Error, Result};
+
+/// A feature and where its ids are.
+pub(super) struct Feature {
+    pub(super) group: usize,
+    pub(super) place: usize,
+    pub(super) option: EmbeddingOption,
+}
+
+/// A physical table and its part of the current batch.
+pub(super) struct Group {
+    pub(super) layout: PhysicalTable,
+    pub(super) table: Box<dyn Table>,
+    columns: Vec<Column>,
+    pub(super) partition: Partition,
+    rows: Buffer<u32>,
+    embeddings: Buffer<f32>,
+    pub(super) d_embeddings: Buffer<f32>,
+    /// With several ranks: what is asked of the others, and what they ask for.
+    pub(super) exchange: Exchange,
+    /// How many ids of each table each rank asks for, `[rank][table]`.
+    pub(super) asked: Vec<Vec<u64>>,
+}
+
+/// A feature's ids in the current batch.
+struct Column {
+    tensor: Arc<Tensor>,
+    /// Of a dense column: where its rows begin.
+    row_offsets: Option<Buffer<i32>>,
+    /// Ids, at most.
+    ids: usize,
+}
+
+impl Group {
+    pub(super) fn new(layout: PhysicalTable, table: Box<dyn Table>, stream: &Stream) -> Result<Self> {
+        Ok(Self {
+            layout,
+            table,
+            columns: Vec::new(),
+            partition: Partition::default(),
+            rows: Buffer::zeros(0, stream)?,
+            embeddings: Buffer::zeros(0, stream)?,
+            d_embeddings: Buffer::zeros(0, stream)?,
+            exchange: Exchange::default(),
+            asked: Vec::new(),
+        })
+    }
+
+    /// No batch.
+    pub(super) fn clear(&mut self, stream: &Stream) -> Result<()> {
+        self.columns.clear();
+        self.d_embeddings = Buffer::zeros(0, stream)?;
+        Ok(())
+    }
+
+    /// Finds the distinct ids of a batch.
+    pub(super) fn partition(&mut self, batch: &Batch, stream: &Stream) -> Result<()> {
+        self.columns.clear();
+        for (name, _) in &self.layout.features {
+            let tensor = batch.get(name)?.clone();
+            let row_offsets = match tensor.as_ref() {
+                Tensor::Dense(t) => Some(every(t.width, t.rows, stream)?),
+                Tensor::Ragged(ragged) if ragged.offsets.len() == 1 => None,
+                Tensor::Ragged(_) => return unfit(name, "an embedding needs one list of ids a row", &tensor),
+            };
+            let ids = ids(name, &tensor)?.len();
+            self.columns.push(Column { tensor, row_offsets, ids });
+        }
+        let columns = self.columns.iter().zip(&self.layout.features).map(|(column, (name, table))| {
+            let offsets = match column.tensor.as_ref() {
+                Tensor::Ragged(ragged) => Some(ragged.segments()),
+                Tensor::Dense(_) => None,
+            };
+            Ok(partition_ids::Column { table: *table, ids: ids(name, &column.tensor)?, offsets })
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        self.partition = partition_ids::forward(&columns, self.layout.children.len(), stream)?;
+        Ok(())
+    }
+
+    /// Finds their rows in this rank's table.
+    pub(super) fn lookup(&mut self, insert: bool, stream: &Stream) -> Result<()> {
+        let (ids, dim) = (self.partition.ids.len(), self.table.dim());
+        self.rows.resize(ids, stream)?;
+        self.embeddings.resize(ids * dim, stream)?;
+        self.table.lookup(&self.partition, insert, &mut self.rows, &mut self.embeddings, stream)?;
+        if insert {
+            self.d_embeddings.resize(ids * dim, stream)?;
+            fill::forward(&mut self.d_embeddings, dim, Some(&self.partition.count), 0.0, stream)?;
+        }
+        Ok(())
+    }
+
+    /// Finds their rows where they are, and those that others ask for here.
+    pub(super) fn fetch(&mut self, insert: bool, sharding: &Sharding, stream: &Stream) -> Result<()> {
+        let asked: Vec<&[u64]> = self.asked.iter().map(Vec::as_slice).collect();
+        self.embeddings = self.exchange.fetch(&asked, self.table.as_mut(), insert, sharding, stream)?;
+        self.d_embeddings = Buffer::zeros(if insert { self.embeddings.len() } else { 0 }, stream)?;
+        Ok(())
+    }
+
+    /// Hands the gradients of the batch to the table, with several ranks those of its rows.
+    pub(super) fn finish_backward(&mut self, sharding: Option<&Sharding>, stream: &Stream) -> Result<()> {
+        let values = std::mem::take(&mut self.d_embeddings);
+        let gradients = match sharding {
+            None => {
+                let rows = std::mem::take(&mut self.rows);
+                Gradients { rows, values, count: Some(self.partition.count.clone()) }
+            }
+            Some(sharding) => {
+                let (dim, reduce_by) = (self.table.dim(), self.layout.option.grad_reduce_by);
+                self.exchange.send_gradients(&values, dim, reduce_by, sharding, stream)?
+            }
+        };
+        self.table.accept_gradients(gradients, stream)
+    }
+
+    pub(super) fn lookup_of(&self, feature: &Feature) -> Result<Lookup<'_>> {
+        let column = self.columns.get(feature.place);
+        let column =
+            column.ok_or_else(|| Error::Model("embeddings are combined before they are looked up".into()))?;
+        let offsets = match (column.tensor.as_ref(), &column.row_offsets) {
+            (_, Some(offsets)) => offsets,
+            (Tensor::Ragged(ragged), None) => ragged.segments(),
+            (Tensor::Dense(_), None) => return Err(Error::Model("a dense column has no offsets".into())),
+        };
+        Ok(Lookup {
+            embeddings: &self.embeddings,
+            inverse: &self.partition.inverse,
+            first_id: self.partition.first_ids[feature.place],
+            ids: column.ids,
+            offsets,
+            dim: self.table.dim(),
+            occurrences: self.partition.occurrences(self.layout.features[feature.place].1),
+        })
+    }
+
+    pub(super) fn weights_of(&self, feature: &Feature) -> Option<&Buffer<f32>> {
+        match self.columns.get(feature.place).map(|column| column.tensor.as_ref()) {
+            Some(Tensor::Ragged(ragged)) if feature.option.use_weight => ragged.weights.as_ref(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn tile_of(&self, feature: &Feature, first_column: usize) -> Result<Tile<'_>> {
+        match feature.option.combiner {
+            Combiner::Tile { tile_len } => {
+                Ok(Tile { lookup: self.lookup_of(feature)?, tile_len, first_column })
+            }
+            other => Err(Error::Model(format!("a feature combined by {other} has no tile"))),
+        }
+    }
+}
+
+/// The ids of a column.
+fn ids<'a>(feature: &str, tensor: &'a Tensor) -> Result<&'a Buffer<i64>> {
+    match tensor.values() {
+        Values::I64(ids) => Ok(ids),
+        _ => unfit(feature, "an embedding needs ids", tensor),
+    }
+}
+
+fn unfit<T>(feature: &str, what: &str, tensor: &Tensor) -> Result<T> {
+    let what = format!("{what}, this is {}", tensor.describe());
+    Err(Error::Data { place: format!("feature '{feature}'"), what })
+}
+
+/// 0, width, 2 width, …: the offsets of rows of equal length.
+fn every(width: usize, rows: usize, stream: &Stream) -> Result<Buffer<i32>> {
+    let offsets = (0..=rows).map(|row| i32::try_from(row * width));
+    let offsets: Result<Vec<i32>, _> = offsets.collect();
+    let offsets = offsets.map_err(|_| Error::Model(format!("{rows} rows of {width} ids, above 2^31 - 1")))?;
+    Buffer::from_vec(offsets, stream)
+}
