@@ -9,19 +9,19 @@ use common::{Bench, Unit, Work, data, run};
 use cublaslt::{Product, baseline};
 use recis::Result;
 use recis::device::Buffer;
-use recis::ops::linear::{Size, backward_input, backward_weight, forward};
+use recis::ops::linear::{Precision, Size, backward_input, backward_weight, forward};
 
 fn main() {
     run(&[("linear", |bench| {
-        [(32_064, 128), (128, 64), (64, 32), (32, 1)]
-            .into_iter()
-            .try_for_each(|(inputs, outputs)| layer(bench, Size { rows: ROWS, inputs, outputs }))
+        [(32_064, 128), (128, 64), (64, 32), (32, 1)].into_iter().try_for_each(|(inputs, outputs)| {
+            layer(bench, Size { rows: ROWS, inputs, outputs, precision: Precision::Fp32 })
+        })
     })]);
 }
 
 fn layer(bench: &mut Bench<'_>, size: Size) -> Result<()> {
     let stream = bench.stream();
-    let Size { rows, inputs, outputs } = size;
+    let Size { rows, inputs, outputs, .. } = size;
     let x = data::floats(rows * inputs, &stream)?;
     let weight = data::floats(outputs * inputs, &stream)?;
     let bias = data::floats(outputs, &stream)?;

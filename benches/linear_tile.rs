@@ -10,12 +10,13 @@ use common::{Bench, Unit, Work, data, run};
 use cublaslt::{Product, baseline};
 use recis::Result;
 use recis::device::Buffer;
-use recis::ops::linear_tile::{Dense, Size, Tile, backward_tile, backward_weight, forward};
+use recis::ops::linear_tile::{Dense, Precision, Size, Tile, backward_tile, backward_weight, forward};
 
 /// Columns before the tiles.
 const WIDTH: usize = 64;
 const DIM: usize = 16;
-const SIZE: Size = Size { rows: ROWS, inputs: WIDTH + 2 * TILE_LEN * DIM, outputs: 128 };
+const SIZE: Size =
+    Size { rows: ROWS, inputs: WIDTH + 2 * TILE_LEN * DIM, outputs: 128, precision: Precision::Fp32 };
 
 fn main() {
     run(&[("linear_tile", linear_tile)]);

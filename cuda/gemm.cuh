@@ -1,97 +1,19 @@
-// Matrix products in f32: result[row, column] = the sum over k of a[row, k] * b[k, column].
+// Matrix products: result[row, column] = the sum over k of a[row, k] * b[k, column].
 //
 // Four parts, each of which can be exchanged: loaders bring the operands' tiles to shared memory
-// (matrix.cuh and linear_tile.cuh), an inner product multiplies them, a pipeline overlaps both, and
-// the problem says what a tile of the result is made of and where it goes.
+// (matrix.cuh and linear_tile.cuh), an inner product multiplies them (inner_product.cuh), a pipeline
+// overlaps both, and the problem says what a tile of the result is made of and where it goes.
 #pragma once
 
-#include "common.cuh"
+#include "inner_product.cuh"
 
 #include <algorithm>
 #include <type_traits>
 
 namespace recis {
 
-// How a block computes `rows` x `columns` of a result: in steps of `step` along k; a thread owns
-// thread_rows x thread_columns, a warp is 8 x 4 threads. `blocks` fit on a multiprocessor.
-template <int rows, int columns, int step, int thread_rows, int thread_columns, int blocks>
-struct Shape {
-  static constexpr int kRows = rows, kColumns = columns, kStep = step;
-  static constexpr int kThreadRows = thread_rows, kThreadColumns = thread_columns;
-  static constexpr int kThreads = rows / thread_rows * (columns / thread_columns);
-  static constexpr int kBlocks = blocks;
-  static constexpr int kQuads = thread_rows * thread_columns / 4;  // of a thread's results
-};
-// Many results a thread: then shared memory keeps up with the arithmetic, and registers suffice.
-using LargeShape = Shape<128, 128, 8, 16, 8, 2>;
-using SmallShape = Shape<32, 32, 16, 4, 4, 8>;
-
 // k is dealt to blocks in chunks of this many: whole steps of every shape.
 constexpr int kChunk = 32;
-
-// A tile in shared memory is [step][lines], a line being a row of a or a column of b. Lines are
-// permuted within 32 so that a warp that writes four k each of several lines meets every bank once.
-// Four lines from a multiple of four stay side by side.
-template <class S>
-__device__ __forceinline__ unsigned permuted(unsigned k, unsigned line) {
-  return line ^ (k / 4 * (128 / S::kStep));
-}
-
-template <class S>
-struct Tiles {
-  Pack<float> a[2][S::kRows * S::kStep / 4], b[2][S::kColumns * S::kStep / 4];
-};
-
-// Sums of products in the thread's registers, by fused multiply-adds.
-template <class S>
-class InnerProduct {
- public:
-  // Adds a tile's products.
-  __device__ __forceinline__ void add(const Pack<float>* a, const Pack<float>* b) {
-    const unsigned row = row_of(0), column = column_of(0);
-#pragma unroll
-    for (int k = 0; k < S::kStep; ++k) {
-      Pack<float> x[S::kThreadRows / 4], y[S::kThreadColumns / 4];
-#pragma unroll
-      for (int g = 0; g < kRowGroups; ++g)
-        x[g] = a[(k * S::kRows + g * (S::kRows / kRowGroups)) / 4 + permuted<S>(k, row) / 4];
-#pragma unroll
-      for (int g = 0; g < kGroups; ++g)
-        y[g] = b[(k * S::kColumns + g * (S::kColumns / kGroups)) / 4 + permuted<S>(k, column) / 4];
-#pragma unroll
-      for (int i = 0; i < S::kThreadRows; ++i)
-#pragma unroll
-        for (int j = 0; j < S::kThreadColumns; ++j)
-          sums_[i][j] += x[i / 4].value[i % 4] * y[j / 4].value[j % 4];
-    }
-  }
-
-  // Four neighbours in a row of the result, and where they are in the tile.
-  __device__ __forceinline__ Pack<float> quad(int q) const {
-    Pack<float> values;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) values.value[j] = sums_[q / kGroups][q % kGroups * 4 + j];
-    return values;
-  }
-  __device__ __forceinline__ static int row_of(int q) {
-    const int i = q / kGroups;
-    return warp() % kWarps * 32 + lane() / 2 % 8 * 4 + i / 4 * (S::kRows / kRowGroups) + i % 4;
-  }
-  __device__ __forceinline__ static int column_of(int q) {
-    // Neighbouring lanes differ in both: a load of either operand then takes the fewest passes.
-    const int place = lane() / 16 * 2 + lane() % 2;
-    return warp() / kWarps * 16 + place * 4 + q % kGroups * (S::kColumns / kGroups);
-  }
-
- private:
-  // A thread's rows and columns come in groups of four.
-  static constexpr int kRowGroups = S::kThreadRows / 4, kGroups = S::kThreadColumns / 4;
-  static constexpr int kWarps = S::kRows / kRowGroups / 32;  // one above the other
-  __device__ __forceinline__ static int lane() { return int(threadIdx.x) % 32; }
-  __device__ __forceinline__ static int warp() { return int(threadIdx.x) / 32; }
-
-  float sums_[S::kThreadRows][S::kThreadColumns] = {};
-};
 
 // Adds `steps` steps of products to `sum`. While a tile is multiplied, the next one is on its way to
 // registers.
@@ -213,7 +135,7 @@ struct Plan {
 };
 
 template <class S, class Problem>
-Plan plan_for(const Problem& problem) {
+Plan plan_for(const Problem& problem, bool large) {
   constexpr int64_t kMultiprocessors = 132;
   // Shorter splits cost more in partial sums than they gain.
   constexpr int64_t kSplitChunks = 4;
@@ -221,16 +143,33 @@ Plan plan_for(const Problem& problem) {
   const int64_t room = kMultiprocessors * S::kBlocks / std::max<int64_t>(tiles, 1);
   const int64_t splits = std::max<int64_t>(1, std::min(room, problem.chunks() / kSplitChunks));
   const int64_t sums = splits == 1 ? 0 : splits * tiles * S::kRows * S::kColumns;
-  return {std::is_same_v<S, LargeShape>, tiles, splits, size_t(sums) * sizeof(float)};
+  return {large, tiles, splits, size_t(sums) * sizeof(float)};
 }
 
-// Large tiles if enough of the device gets one and they are not mostly empty.
-template <class Problem>
-Plan plan(const Problem& problem) {
+// Large tiles if enough of the device gets one, they are not mostly empty, and sums are deep enough for
+// what tensor cores round.
+template <recis_precision precision, class Problem>
+Plan plan_at(const Problem& problem) {
   constexpr int64_t kEnough = 66;
-  const Plan large = plan_for<LargeShape>(problem);
-  const bool full = problem.rows() > LargeShape::kRows / 2 && problem.columns() > LargeShape::kColumns / 2;
-  return full && large.tiles * large.splits >= kEnough ? large : plan_for<SmallShape>(problem);
+  using Large = LargeShape<precision>;
+  const Plan large = plan_for<Large>(problem, true);
+  const bool full = problem.rows() > Large::kRows / 2 && problem.columns() > Large::kColumns / 2;
+  return full && problem.chunks() > 1 && large.tiles * large.splits >= kEnough
+             ? large
+             : plan_for<SmallShape>(problem, false);
+}
+
+// What `run` makes of the precision as a constant.
+template <class Run>
+auto at_precision(recis_precision precision, Run run) {
+  if (precision == RECIS_TF32) return run(std::integral_constant<recis_precision, RECIS_TF32>());
+  if (precision == RECIS_BF16) return run(std::integral_constant<recis_precision, RECIS_BF16>());
+  return run(std::integral_constant<recis_precision, RECIS_FP32>());
+}
+
+template <class Problem>
+Plan plan(const Problem& problem, recis_precision precision) {
+  return at_precision(precision, [&](auto constant) { return plan_at<constant()>(problem); });
 }
 
 template <class S, class Problem>
@@ -245,13 +184,16 @@ int multiply_in(const char* op, const Problem& problem, const Plan& plan, void* 
                 partial, unsigned(plan.tiles), unsigned(plan.splits));
 }
 
-// Computes a problem. The workspace has plan(problem).bytes.
+// Computes a problem. The workspace has the bytes of its plan.
 template <class Problem>
-int multiply(const char* op, const Problem& problem, void* workspace, recis_stream_t stream) {
-  const Plan how = plan(problem);
-  if (how.tiles == 0) return RECIS_OK;
-  return how.large ? multiply_in<LargeShape>(op, problem, how, workspace, stream)
-                   : multiply_in<SmallShape>(op, problem, how, workspace, stream);
+int multiply(const char* op, const Problem& problem, recis_precision precision, void* workspace,
+             recis_stream_t stream) {
+  return at_precision(precision, [&](auto constant) {
+    const Plan how = plan_at<constant()>(problem);
+    if (how.tiles == 0) return int(RECIS_OK);
+    return how.large ? multiply_in<LargeShape<constant()>>(op, problem, how, workspace, stream)
+                     : multiply_in<SmallShape>(op, problem, how, workspace, stream);
+  });
 }
 
 }  // namespace recis

@@ -43,20 +43,22 @@ Product<LoadAcross, LoadAcross> weight_product(const float* x, const float* d_y,
           output(d_weight, size.inputs, size.inputs, nullptr, accumulate)};
 }
 
-Product<LoadAlong, LoadAcross> input_product(const float* d_y, const float* weight, int64_t weight_stride,
-                                             float* d_x, int64_t rows, int64_t columns, int64_t outputs) {
-  return {matrix(d_y, outputs, rows, outputs), matrix(weight, weight_stride, columns, columns), int(outputs),
-          output(d_x, columns, columns, nullptr, false)};
+Product<LoadAlong, LoadAcross> input_product(const float* d_y, const float* weight, float* d_x,
+                                             const recis_linear_size& size, int64_t columns) {
+  return {matrix(d_y, size.outputs, size.rows, size.outputs), matrix(weight, size.inputs, columns, columns),
+          int(size.outputs), output(d_x, columns, columns, nullptr, false)};
 }
 
 }  // namespace
 
 int require_layer(const recis_linear_size* size, const char* op) {
   if (!size) return require(false, op, "size", "is null");
-  const auto [rows, inputs, outputs] = *size;
+  const auto [rows, inputs, outputs, precision] = *size;
+  const bool known = precision == RECIS_FP32 || precision == RECIS_TF32 || precision == RECIS_BF16;
   if (int status = first_of(require(rows >= 0, op, "size", "has negative rows"),
                             require(inputs >= 1, op, "size", "has no inputs"),
-                            require(outputs >= 1, op, "size", "has no outputs")))
+                            require(outputs >= 1, op, "size", "has no outputs"),
+                            require(known, op, "size", "has an unknown precision")))
     return status;
   // So that tiles can be counted in 32 bits.
   constexpr int64_t kLines = int64_t(1) << 30, kElements = int64_t(1) << 40;
@@ -65,14 +67,13 @@ int require_layer(const recis_linear_size* size, const char* op) {
   return require(fits, op, "size", "is too large");
 }
 
-size_t input_gradient_bytes(int64_t rows, int64_t columns, int64_t outputs) {
-  return plan(input_product(nullptr, nullptr, 0, nullptr, rows, columns, outputs)).bytes;
+size_t input_gradient_bytes(const recis_linear_size& size, int64_t columns) {
+  return plan(input_product(nullptr, nullptr, nullptr, size, columns), size.precision).bytes;
 }
 
-int input_gradient(const char* op, const float* d_y, const float* weight, int64_t weight_stride, float* d_x,
-                   int64_t rows, int64_t columns, int64_t outputs, void* workspace, recis_stream_t stream) {
-  const auto product = input_product(d_y, weight, weight_stride, d_x, rows, columns, outputs);
-  return multiply(op, product, workspace, stream);
+int input_gradient(const char* op, const float* d_y, const float* weight, float* d_x,
+                   const recis_linear_size& size, int64_t columns, void* workspace, recis_stream_t stream) {
+  return multiply(op, input_product(d_y, weight, d_x, size, columns), size.precision, workspace, stream);
 }
 
 int bias_gradient(const char* op, const float* d_y, float* d_bias, int64_t rows, int64_t outputs, bool accumulate,
@@ -88,9 +89,9 @@ extern "C" int recis_linear_workspace_size(const recis_linear_size* size, size_t
   const char* op = "linear.workspace_size";
   if (int status = first_of(require_layer(size, op), require(bytes != nullptr, op, "bytes", "is null")))
     return status;
-  *bytes = std::max({plan(forward_product(nullptr, nullptr, nullptr, nullptr, *size)).bytes,
-                     plan(weight_product(nullptr, nullptr, nullptr, *size, false)).bytes,
-                     input_gradient_bytes(size->rows, size->inputs, size->outputs)});
+  *bytes = std::max({plan(forward_product(nullptr, nullptr, nullptr, nullptr, *size), size->precision).bytes,
+                     plan(weight_product(nullptr, nullptr, nullptr, *size, false), size->precision).bytes,
+                     input_gradient_bytes(*size, size->inputs)});
   return RECIS_OK;
 }
 
@@ -100,15 +101,15 @@ extern "C" int recis_linear_forward(const float* x, const float* weight, const f
   using namespace recis;
   const char* op = "linear.forward";
   if (int status = require_layer(size, op)) return status;
-  const auto [rows, inputs, outputs] = *size;
+  const auto [rows, inputs, outputs, precision] = *size;
   const auto product = forward_product(x, weight, bias, y, *size);
   if (int status = first_of(require_array(x, rows * inputs, op, "x"),
                             require_array(weight, inputs * outputs, op, "weight"),
                             require_array(bias, outputs, op, "bias"),
                             require_array(y, rows * outputs, op, "y"),
-                            require_workspace(workspace, workspace_bytes, plan(product).bytes, op)))
+                            require_workspace(workspace, workspace_bytes, plan(product, precision).bytes, op)))
     return status;
-  return multiply(op, product, workspace, stream);
+  return multiply(op, product, precision, workspace, stream);
 }
 
 extern "C" int recis_linear_backward_weight(const float* x, const float* d_y, float* d_weight, float* d_bias,
@@ -117,15 +118,15 @@ extern "C" int recis_linear_backward_weight(const float* x, const float* d_y, fl
   using namespace recis;
   const char* op = "linear.backward_weight";
   if (int status = require_layer(size, op)) return status;
-  const auto [rows, inputs, outputs] = *size;
+  const auto [rows, inputs, outputs, precision] = *size;
   const auto product = weight_product(x, d_y, d_weight, *size, accumulate != 0);
   if (int status = first_of(require_array(x, rows * inputs, op, "x"),
                             require_array(d_y, rows * outputs, op, "d_y"),
                             require_array(d_weight, inputs * outputs, op, "d_weight"),
                             require_array(d_bias, outputs, op, "d_bias"),
-                            require_workspace(workspace, workspace_bytes, plan(product).bytes, op)))
+                            require_workspace(workspace, workspace_bytes, plan(product, precision).bytes, op)))
     return status;
-  if (int status = multiply(op, product, workspace, stream)) return status;
+  if (int status = multiply(op, product, precision, workspace, stream)) return status;
   return bias_gradient(op, d_y, d_bias, rows, outputs, accumulate != 0, stream);
 }
 
@@ -135,12 +136,12 @@ extern "C" int recis_linear_backward_input(const float* d_y, const float* weight
   using namespace recis;
   const char* op = "linear.backward_input";
   if (int status = require_layer(size, op)) return status;
-  const auto [rows, inputs, outputs] = *size;
-  const size_t needed = input_gradient_bytes(rows, inputs, outputs);
+  const auto [rows, inputs, outputs, precision] = *size;
+  const size_t needed = input_gradient_bytes(*size, inputs);
   if (int status = first_of(require_array(d_y, rows * outputs, op, "d_y"),
                             require_array(weight, inputs * outputs, op, "weight"),
                             require_array(d_x, rows * inputs, op, "d_x"),
                             require_workspace(workspace, workspace_bytes, needed, op)))
     return status;
-  return input_gradient(op, d_y, weight, inputs, d_x, rows, inputs, outputs, workspace, stream);
+  return input_gradient(op, d_y, weight, d_x, *size, inputs, workspace, stream);
 }

@@ -8,11 +8,11 @@ namespace recis {
 // RECIS_OK if there is a layer of that size.
 int require_layer(const recis_linear_size* size, const char* op);
 
-// d_x [rows, columns] = d_y [rows, outputs] times `columns` columns of the weight, whose rows are
-// `weight_stride` apart.
-size_t input_gradient_bytes(int64_t rows, int64_t columns, int64_t outputs);
-int input_gradient(const char* op, const float* d_y, const float* weight, int64_t weight_stride, float* d_x,
-                   int64_t rows, int64_t columns, int64_t outputs, void* workspace, recis_stream_t stream);
+// d_x [rows, columns] = d_y [rows, outputs] times `columns` columns of the weight, the first of which
+// `weight` points to.
+size_t input_gradient_bytes(const recis_linear_size& size, int64_t columns);
+int input_gradient(const char* op, const float* d_y, const float* weight, float* d_x,
+                   const recis_linear_size& size, int64_t columns, void* workspace, recis_stream_t stream);
 
 // d_bias = the sum of d_y over the rows, or added to what is there.
 int bias_gradient(const char* op, const float* d_y, float* d_bias, int64_t rows, int64_t outputs, bool accumulate,

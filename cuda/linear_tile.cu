@@ -129,7 +129,7 @@ TileGradient tile_gradient(Workspace& workspace, const recis_tile& tile, const r
                            const recis_linear_size& size) {
   const int64_t columns = tile.tile_len * tile.lookup.dim;
   float* d_x = workspace.take<float>(size.rows * columns);
-  const size_t bytes = std::max(input_gradient_bytes(size.rows, columns, size.outputs),
+  const size_t bytes = std::max(input_gradient_bytes(size, columns),
                                 combine_tile_backward_bytes(tile.lookup, occurrences));
   return {d_x, workspace.take<char>(int64_t(bytes)), bytes};
 }
@@ -157,10 +157,10 @@ extern "C" int recis_linear_tile_workspace_size(const recis_dense_columns* dense
     return status;
   for (int64_t i = 0; i < tile_count && occurrences; ++i)
     if (int status = require_sum_sizes(tiles[i].lookup, *occurrences, op)) return status;
-  size_t most = std::max(plan(forward_problem(inputs, nullptr, nullptr, nullptr, *size)).bytes,
-                         plan(weight_problem(inputs, nullptr, nullptr, *size, false)).bytes);
+  size_t most = std::max(plan(forward_problem(inputs, nullptr, nullptr, nullptr, *size), size->precision).bytes,
+                         plan(weight_problem(inputs, nullptr, nullptr, *size, false), size->precision).bytes);
   for (int64_t i = 0; i < dense_count; ++i)
-    most = std::max(most, input_gradient_bytes(size->rows, dense[i].width, size->outputs));
+    most = std::max(most, input_gradient_bytes(*size, dense[i].width));
   for (int64_t i = 0; i < tile_count && occurrences; ++i) {
     Workspace workspace;
     tile_gradient(workspace, tiles[i], *occurrences, *size);
@@ -183,9 +183,9 @@ extern "C" int recis_linear_tile_forward(const recis_dense_columns* dense, int64
                             require_array(weight, size->inputs * size->outputs, op, "weight"),
                             require_array(bias, size->outputs, op, "bias"),
                             require_array(y, size->rows * size->outputs, op, "y"),
-                            require_workspace(workspace, workspace_bytes, plan(problem).bytes, op)))
+                            require_workspace(workspace, workspace_bytes, plan(problem, size->precision).bytes, op)))
     return status;
-  return multiply(op, problem, workspace, stream);
+  return multiply(op, problem, size->precision, workspace, stream);
 }
 
 extern "C" int recis_linear_tile_backward_weight(const recis_dense_columns* dense, int64_t dense_count,
@@ -202,9 +202,9 @@ extern "C" int recis_linear_tile_backward_weight(const recis_dense_columns* dens
                             require_array(d_y, size->rows * size->outputs, op, "d_y"),
                             require_array(d_weight, size->inputs * size->outputs, op, "d_weight"),
                             require_array(d_bias, size->outputs, op, "d_bias"),
-                            require_workspace(workspace, workspace_bytes, plan(problem).bytes, op)))
+                            require_workspace(workspace, workspace_bytes, plan(problem, size->precision).bytes, op)))
     return status;
-  if (int status = multiply(op, problem, workspace, stream)) return status;
+  if (int status = multiply(op, problem, size->precision, workspace, stream)) return status;
   return bias_gradient(op, d_y, d_bias, size->rows, size->outputs, accumulate != 0, stream);
 }
 
@@ -214,15 +214,15 @@ extern "C" int recis_linear_tile_backward_dense(const float* d_y, const float* w
   using namespace recis;
   const char* op = "linear_tile.backward_dense";
   if (int status = require_layer(size, op)) return status;
-  const auto [rows, inputs, outputs] = *size;
+  const auto [rows, inputs, outputs, precision] = *size;
   if (int status = require_range(first_column, width, *size, op, "first_column", "width")) return status;
-  const size_t needed = input_gradient_bytes(rows, width, outputs);
+  const size_t needed = input_gradient_bytes(*size, width);
   if (int status = first_of(require_array(d_y, rows * outputs, op, "d_y"),
                             require_array(weight, inputs * outputs, op, "weight"),
                             require_array(d_x, rows * width, op, "d_x"),
                             require_workspace(workspace, workspace_bytes, needed, op)))
     return status;
-  return input_gradient(op, d_y, weight + first_column, inputs, d_x, rows, width, outputs, workspace, stream);
+  return input_gradient(op, d_y, weight + first_column, d_x, *size, width, workspace, stream);
 }
 
 extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const recis_occurrences* occurrences,
@@ -245,8 +245,7 @@ extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const rec
                             require_array(d_embeddings, lookup.unique, op, "d_embeddings"),
                             require_workspace(workspace, workspace_bytes, cut.bytes(), op)))
     return status;
-  if (int status = input_gradient(op, d_y, weight + first_column, size->inputs, gradient.d_x, size->rows, columns,
-                                  size->outputs, gradient.rest, stream))
+  if (int status = input_gradient(op, d_y, weight + first_column, gradient.d_x, *size, columns, gradient.rest, stream))
     return status;
   return combine_tile_backward(op, lookup, *occurrences, tile_len, gradient.d_x, 0, columns, d_embeddings,
                                gradient.rest, gradient.rest_bytes, stream);

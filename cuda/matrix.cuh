@@ -51,7 +51,7 @@ struct AlongLines {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i)
 #pragma unroll
-      for (int j = 0; j < 4; ++j) elements[(k() + j) * lines + permuted<S>(k(), line(i))] = values[i].value[j];
+      for (int j = 0; j < 4; ++j) elements[(k() + j) * lines + permuted(k() + j, line(i))] = values[i].value[j];
   }
 };
 
@@ -64,7 +64,7 @@ struct AcrossLines {
   __device__ __forceinline__ static int k(int load) { return int(threadIdx.x) / (lines / 4) + load * kApart; }
   __device__ __forceinline__ static void deposit(const Pack<float> (&values)[kLoads], Pack<float>* tile) {
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) tile[(k(i) * lines + permuted<S>(k(i), line())) / 4] = values[i];
+    for (int i = 0; i < kLoads; ++i) tile[(k(i) * lines + permuted(k(i), line())) / 4] = values[i];
   }
 };
 

@@ -29,6 +29,7 @@ use recis::nn::{
     BceLoss, Combiner, EmbeddingOption, Initializer, Linear, Model, Plan, PlanOptions, Relu, Sequential,
     Sigmoid,
 };
+use recis::ops::linear::Precision;
 use recis::ops::partition_ids::Owner;
 use recis::optim::{AdamW, SparseAdamWTF};
 
@@ -92,6 +93,9 @@ struct Args {
     /// auto continues from the newest checkpoint, never starts anew.
     #[arg(long, default_value = "auto")]
     resume: Resume,
+    /// How exactly large products are computed on a GPU: fp32, tf32 or bf16.
+    #[arg(long, default_value = "fp32")]
+    precision: Precision,
     /// Run every operation by itself.
     #[arg(long)]
     no_fuse: bool,
@@ -234,6 +238,7 @@ fn train(args: &Args, logger: &Logger) -> recis::Result<()> {
     let options = PlanOptions {
         device,
         seed: args.seed,
+        precision: args.precision,
         fuse: !args.no_fuse,
         communicator: communicator.clone(),
         owner: args.owner,

@@ -69,7 +69,7 @@ struct Gemm {
 
 impl Gemm {
     fn new(ordinal: usize, product: Product, size: Size) -> Result<Self> {
-        let Size { rows, inputs, outputs } = size;
+        let Size { rows, inputs, outputs, .. } = size;
         // Our row-major matrices are their transposes in the eyes of cuBLAS: x is [inputs, rows], weight
         // [inputs, outputs], y [outputs, rows]. Stored shapes, then whether they are to be transposed.
         let (x, weight, y) = ([inputs, rows], [inputs, outputs], [outputs, rows]);

@@ -413,10 +413,19 @@ int recis_combine_tile_backward(const recis_lookup *lookup, const recis_occurren
                                 const float *d_out, int64_t first_column, int64_t out_stride, float *d_embeddings,
                                 void *workspace, size_t workspace_bytes, recis_stream_t stream);
 
-/* A fully connected layer. All sums are of f32, in an order that is unspecified, and the same for the same
- * size. */
+/* How exactly products of matrices are computed. Arrays and sums are f32 whichever it is. */
+typedef enum recis_precision {
+  RECIS_FP32 = 0, /* as f32 rounds, also where tensor cores are used: each number as the sum of two of TF32.
+                     There an infinity may become NaN */
+  RECIS_TF32 = 1, /* factors are rounded to TF32, 10 bits of fraction */
+  RECIS_BF16 = 2 /* factors are rounded to bfloat16, 7 bits of fraction */
+} recis_precision;
+
+/* A fully connected layer. The order of sums is unspecified, and the same for the same size. Small products
+ * are computed in f32 whatever the precision. */
 typedef struct recis_linear_size {
   int64_t rows, inputs, outputs; /* inputs and outputs at least 1 */
+  recis_precision precision;
 } recis_linear_size;
 
 /* y = x W^T + b: x [rows, inputs], weight W [outputs, inputs], bias b [outputs], y [rows, outputs]; d_x,
@@ -510,7 +519,7 @@ int recis_copy_column_i64(const int64_t *values, int64_t rows, int64_t width, fl
 
 static inline uint64_t recis_header_layout(void) {
   const size_t numbers[] = {
-    RECIS_SIZE(recis_status), RECIS_SIZE(recis_side), RECIS_SIZE(recis_owner),
+    RECIS_SIZE(recis_status), RECIS_SIZE(recis_side), RECIS_SIZE(recis_owner), RECIS_SIZE(recis_precision),
     RECIS_SIZE(recis_hash_table_counter), RECIS_SIZE(recis_distribution), RECIS_SIZE(recis_denominator),
     RECIS_SIZE(recis_ragged), RECIS_FIELD(recis_ragged, values), RECIS_FIELD(recis_ragged, offsets),
     RECIS_FIELD(recis_ragged, weights), RECIS_FIELD(recis_ragged, rows),
@@ -535,6 +544,7 @@ static inline uint64_t recis_header_layout(void) {
     RECIS_FIELD(recis_occurrences, total), RECIS_FIELD(recis_occurrences, table),
     RECIS_SIZE(recis_linear_size), RECIS_FIELD(recis_linear_size, rows),
     RECIS_FIELD(recis_linear_size, inputs), RECIS_FIELD(recis_linear_size, outputs),
+    RECIS_FIELD(recis_linear_size, precision),
     RECIS_SIZE(recis_dense_columns), RECIS_FIELD(recis_dense_columns, x),
     RECIS_FIELD(recis_dense_columns, width), RECIS_FIELD(recis_dense_columns, first_column),
     RECIS_SIZE(recis_tile), RECIS_FIELD(recis_tile, lookup), RECIS_FIELD(recis_tile, tile_len),

@@ -80,7 +80,7 @@ const Place& place();
 void launch(const char* kernel, dim3 grid, dim3 block, size_t shared_bytes, void (*entry)(void*), void* args);
 
 // Which warp operation lanes meet in; lanes that meet must agree.
-enum class Meeting : int { sync, shuffle, shuffle_up, shuffle_down, shuffle_xor, vote, match, reduce };
+enum class Meeting : int { sync, shuffle, shuffle_up, shuffle_down, shuffle_xor, vote, match, reduce, multiply };
 
 // What the lanes of a meeting brought.
 struct Lanes {
@@ -89,6 +89,9 @@ struct Lanes {
 };
 // Waits for the lanes in `mask`, and returns what each of them brought.
 const Lanes& meet(Meeting meeting, unsigned mask, uint64_t value);
+// What the tensor cores do, as cuda/ptx.cuh says.
+void multiply_tf32(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+void multiply_bf16(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void block_barrier();
 // A barrier that returns how many threads brought a predicate that holds.
 int block_vote(bool predicate);

@@ -131,12 +131,21 @@ impl recis_denominator {
 #[repr(transparent)]
 #[derive(Debug, Copy, Clone, Hash, PartialEq, Eq)]
 pub struct recis_denominator(pub ::core::ffi::c_uint);
+impl recis_precision {
+    pub const RECIS_FP32: recis_precision = recis_precision(0);
+    pub const RECIS_TF32: recis_precision = recis_precision(1);
+    pub const RECIS_BF16: recis_precision = recis_precision(2);
+}
+#[repr(transparent)]
+#[derive(Debug, Copy, Clone, Hash, PartialEq, Eq)]
+pub struct recis_precision(pub ::core::ffi::c_uint);
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct recis_linear_size {
     pub rows: i64,
     pub inputs: i64,
     pub outputs: i64,
+    pub precision: recis_precision,
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -2,6 +2,7 @@
 
 use crate::device::{Buffer, Stream};
 use crate::ops::initialize::Initializer;
+use crate::ops::linear::Precision;
 use crate::ops::{linear, relu, sigmoid};
 use crate::{Error, Result};
 
@@ -37,6 +38,9 @@ pub trait Layer: Send {
     /// Computes the gradients of the parameters and, if asked, of the input.
     fn backward(&self, parameters: &mut [Parameter], pass: Backward<'_>, stream: &Stream) -> Result<()>;
 
+    /// How exactly the layer computes its products from now on, if it has any.
+    fn set_precision(&mut self, _: Precision) {}
+
     /// Whether this is exactly [`Linear`], parameters `[weight, bias]`: a plan may then gather the
     /// layer's input while it multiplies.
     fn is_linear(&self) -> bool {
@@ -64,16 +68,17 @@ pub struct Backward<'a> {
 pub struct Linear {
     inputs: usize,
     outputs: usize,
+    precision: Precision,
 }
 
 impl Linear {
     /// A layer from `inputs` to `outputs` values a row.
     pub fn new(inputs: usize, outputs: usize) -> Self {
-        Self { inputs, outputs }
+        Self { inputs, outputs, precision: Precision::default() }
     }
 
     fn size(&self, rows: usize) -> linear::Size {
-        linear::Size { rows, inputs: self.inputs, outputs: self.outputs }
+        linear::Size { rows, inputs: self.inputs, outputs: self.outputs, precision: self.precision }
     }
 }
 
@@ -120,6 +125,10 @@ impl Layer for Linear {
         let (weight, bias) = parameters.split_at_mut(1);
         let (d_weight, d_bias) = (&mut weight[0].grad, &mut bias[0].grad);
         linear::backward_weight(pass.x, pass.d_y, d_weight, d_bias, size, pass.accumulate, stream)
+    }
+
+    fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
     }
 
     fn is_linear(&self) -> bool {

@@ -2,11 +2,64 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
-use crate::ffi::recis_linear_size;
-use crate::ops::launch::{launch, scratch_on, workspace};
-use crate::{Result, ops::cpu};
+use std::str::FromStr;
 
-pub use cpu::linear::Size;
+use crate::ffi::{recis_linear_size, recis_precision};
+use crate::ops::launch::{launch, scratch_on, workspace};
+use crate::{Error, Result, ops::cpu};
+
+/// A layer: `rows` × `inputs` → `rows` × `outputs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Rows of the batch.
+    pub rows: usize,
+    /// Values a row before the layer.
+    pub inputs: usize,
+    /// Values a row after the layer.
+    pub outputs: usize,
+    /// How exactly large products are computed.
+    pub precision: Precision,
+}
+
+/// How exactly a device computes large products of matrices; what is stored, and sums, are f32. Small
+/// products, and all on the CPU, are computed in f32 whatever this is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// As exactly as f32, also where tensor cores are used; there an infinity may become NaN.
+    #[default]
+    Fp32,
+    /// Factors are rounded to TF32, 10 bits of fraction.
+    Tf32,
+    /// Factors are rounded to bfloat16, 7 bits of fraction.
+    Bf16,
+}
+
+impl Precision {
+    fn raw(self) -> recis_precision {
+        match self {
+            Self::Fp32 => recis_precision::RECIS_FP32,
+            Self::Tf32 => recis_precision::RECIS_TF32,
+            Self::Bf16 => recis_precision::RECIS_BF16,
+        }
+    }
+}
+
+/// Reads `fp32`, `tf32` or `bf16`.
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "fp32" => Ok(Self::Fp32),
+            "tf32" => Ok(Self::Tf32),
+            "bf16" => Ok(Self::Bf16),
+            _ => {
+                let what = format!("'{name}' is unknown; one of fp32, tf32, bf16");
+                Err(Error::Option { option: "precision".into(), what })
+            }
+        }
+    }
+}
 
 /// `y = x Wᵀ + b`: `x` [rows, inputs], `weight` [outputs, inputs], `bias` `[outputs]`,
 /// `y` [rows, outputs].
@@ -92,13 +145,14 @@ pub fn backward_input(
 impl Size {
     /// The size as kernels take it.
     pub(crate) fn raw(self) -> recis_linear_size {
-        let Self { rows, inputs, outputs } = self;
-        recis_linear_size { rows: rows as i64, inputs: inputs as i64, outputs: outputs as i64 }
+        let Self { rows, inputs, outputs, precision } = self;
+        let [rows, inputs, outputs] = [rows, inputs, outputs].map(|size| size as i64);
+        recis_linear_size { rows, inputs, outputs, precision: precision.raw() }
     }
 }
 
 fn check(size: Size, x: usize, y: usize, weight: usize, bias: usize) -> Result<()> {
-    let Size { rows, inputs, outputs } = size;
+    let Size { rows, inputs, outputs, .. } = size;
     ensure(inputs > 0 && outputs > 0, "linear", || format!("a layer {inputs} -> {outputs} has no weights"))?;
     // Sizes that no buffer has are unequal to any.
     let [x_len, y_len] = [inputs, outputs].map(|columns| rows.saturating_mul(columns));

@@ -7,7 +7,7 @@ use crate::ffi::{recis_dense_columns, recis_occurrences, recis_tile};
 use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::{Result, ops::cpu};
 
-pub use super::linear::Size;
+pub use super::linear::{Precision, Size};
 pub use super::lookup::Lookup;
 
 /// Columns of the layer's input that are materialised.
@@ -289,7 +289,7 @@ fn host_tiles<'a>(tiles: &[Tile<'a>]) -> Result<Vec<cpu::linear_tile::Tile<'a>>>
 
 /// Checks the inputs, and (y, weight, bias) or the gradients shaped like them.
 fn check(dense: &[Dense<'_>], tiles: &[Tile<'_>], lens: (usize, usize, usize), size: Size) -> Result<()> {
-    let Size { rows, inputs, outputs } = size;
+    let Size { rows, inputs, outputs, .. } = size;
     let expected = (rows.saturating_mul(outputs), outputs.saturating_mul(inputs), outputs);
     ensure(lens == expected && outputs > 0 && inputs > 0, "linear_tile", || {
         format!(

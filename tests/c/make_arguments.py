@@ -35,13 +35,14 @@ STRUCTS = {
     "recis_gradients": ["rows", "values", "count", "capacity"],
     "recis_lookup": ["embeddings", "inverse", "offsets", "unique", "dim", "first_id", "capacity", "segments"],
     "recis_occurrences": ["positions", "starts", "table_offsets", "total", "table"],
-    "recis_linear_size": ["rows", "inputs", "outputs"],
+    "recis_linear_size": ["rows", "inputs", "outputs", "precision"],
     "recis_dense_columns": ["x", "width", "first_column"],
     "recis_tile": ["lookup", "tile_len", "first_column"],
 }
 FIELDS = {
     "bound": 8, "dim": 4, "stride": 12, "first": 0, "unique": 8, "first_id": 0, "segments": 8, "inputs": 12,
     "outputs": 4, "total": 8, "rows": 8, "capacity": 8, "table": 0, "width": 4, "tile_len": 2,
+    "precision": 0,
 }
 # A column's place: the tile takes the columns 0..8, the dense one those behind.
 PLACES = {"recis_dense_columns": 8, "recis_tile": 0}
@@ -174,6 +175,8 @@ class Call:
                     yield field, "NULL", "null"
                 if "workspace_size" not in self.name:
                     yield field, "misaligned()", "not aligned to 16 bytes"
+            elif field == "precision":
+                yield field, "99", "unknown precision"
             elif field == "table":
                 # No size depends on it.
                 if "workspace_size" not in self.name:

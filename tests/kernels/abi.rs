@@ -95,7 +95,7 @@ fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
 #[test]
 fn the_bindings_lay_structs_out_as_the_library() {
     let layout = layout! {
-        enums recis_status recis_side recis_owner recis_hash_table_counter recis_distribution recis_denominator;
+        enums recis_status recis_side recis_owner recis_precision recis_hash_table_counter recis_distribution recis_denominator;
         recis_ragged { values, offsets, weights, rows, capacity }
         recis_ids_column { ids, offsets, rows, capacity, first, table }
         recis_rows { storage, bound, dim, stride }
@@ -103,7 +103,7 @@ fn the_bindings_lay_structs_out_as_the_library() {
         recis_gradients { rows, values, count, capacity }
         recis_lookup { embeddings, inverse, offsets, unique, dim, first_id, capacity, segments }
         recis_occurrences { positions, starts, table_offsets, total, table }
-        recis_linear_size { rows, inputs, outputs }
+        recis_linear_size { rows, inputs, outputs, precision }
         recis_dense_columns { x, width, first_column }
         recis_tile { lookup, tile_len, first_column }
     };

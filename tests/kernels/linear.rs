@@ -1,8 +1,8 @@
-use recis::ffi::recis_linear_size;
 use recis::ffi::simt::{
     recis_linear_backward_input, recis_linear_backward_weight, recis_linear_forward,
     recis_linear_workspace_size,
 };
+use recis::ffi::{recis_linear_size, recis_precision};
 
 use crate::common::*;
 
@@ -77,7 +77,12 @@ pub fn check_product(
 
 /// All passes of a layer, each twice.
 fn run(rows: usize, inputs: usize, outputs: usize) {
-    let size = recis_linear_size { rows: rows as i64, inputs: inputs as i64, outputs: outputs as i64 };
+    let size = recis_linear_size {
+        rows: rows as i64,
+        inputs: inputs as i64,
+        outputs: outputs as i64,
+        precision: recis_precision::RECIS_FP32,
+    };
     let mut bytes = 0;
     ok(unsafe { recis_linear_workspace_size(&size, &mut bytes) });
     let workspace = Guarded::new(&vec![0x55u8; bytes]);
@@ -175,7 +180,8 @@ fn large_tiles() {
 
 #[test]
 fn what_is_not_finite_stays_where_it_belongs() {
-    let size = recis_linear_size { rows: 33, inputs: 33, outputs: 33 };
+    let size =
+        recis_linear_size { rows: 33, inputs: 33, outputs: 33, precision: recis_precision::RECIS_FP32 };
     let mut x = vec![1.0f32; 33 * 33];
     x[5 * 33 + 7] = f32::NAN;
     x[6 * 33 + 7] = f32::INFINITY;
@@ -194,7 +200,7 @@ fn what_is_not_finite_stays_where_it_belongs() {
 
 #[test]
 fn bad_arguments_are_refused_and_touch_nothing() {
-    let size = recis_linear_size { rows: 2, inputs: 3, outputs: 4 };
+    let size = recis_linear_size { rows: 2, inputs: 3, outputs: 4, precision: recis_precision::RECIS_FP32 };
     let null: *mut f32 = std::ptr::null_mut();
     let (six, twelve) = (Guarded::new(&[7.0f32; 6]), Guarded::new(&[7.0f32; 12]));
     let (four, eight) = (Guarded::new(&[7.0f32; 4]), Guarded::new(&[7.0f32; 8]));
@@ -210,7 +216,14 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     forward(x, w, b, eight.misaligned(), &size, "y is not aligned to 16 bytes");
     forward(x, w, b, y, std::ptr::null(), "size is null");
     let sized = |rows, inputs, outputs, what| {
-        forward(x, w, b, y, &recis_linear_size { rows, inputs, outputs }, what);
+        forward(
+            x,
+            w,
+            b,
+            y,
+            &recis_linear_size { rows, inputs, outputs, precision: recis_precision::RECIS_FP32 },
+            what,
+        );
     };
     sized(-1, 3, 4, "size has negative rows");
     sized(2, 0, 4, "size has no inputs");
@@ -250,7 +263,8 @@ fn bad_arguments_are_refused_and_touch_nothing() {
 
 #[test]
 fn a_workspace_that_is_too_small_is_refused() {
-    let size = recis_linear_size { rows: 1, inputs: 1024, outputs: 1 };
+    let size =
+        recis_linear_size { rows: 1, inputs: 1024, outputs: 1, precision: recis_precision::RECIS_FP32 };
     let mut bytes = 0;
     ok(unsafe { recis_linear_workspace_size(&size, &mut bytes) });
     assert!(bytes > 0);

@@ -4,7 +4,9 @@ use recis::ffi::simt::{
     recis_linear_tile_backward_dense, recis_linear_tile_backward_tile, recis_linear_tile_backward_weight,
     recis_linear_tile_forward, recis_linear_tile_workspace_size,
 };
-use recis::ffi::{recis_dense_columns, recis_linear_size, recis_lookup, recis_occurrences, recis_tile};
+use recis::ffi::{
+    recis_dense_columns, recis_linear_size, recis_lookup, recis_occurrences, recis_precision, recis_tile,
+};
 
 use crate::common::*;
 use crate::linear::{Errors, View, check_product};
@@ -132,7 +134,12 @@ struct Layer {
 
 impl Layer {
     fn new(rows: usize, inputs: usize, outputs: usize, of: &[(usize, Input)]) -> Self {
-        let size = recis_linear_size { rows: rows as i64, inputs: inputs as i64, outputs: outputs as i64 };
+        let size = recis_linear_size {
+            rows: rows as i64,
+            inputs: inputs as i64,
+            outputs: outputs as i64,
+            precision: recis_precision::RECIS_FP32,
+        };
         let mut layer = Layer {
             size,
             dense: vec![],

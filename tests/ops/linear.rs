@@ -1,5 +1,5 @@
 use recis::device::{Buffer, Stream};
-use recis::ops::linear::{Size, backward_input, backward_weight, forward};
+use recis::ops::linear::{Precision, Size, backward_input, backward_weight, forward};
 
 use crate::common::{each, floats, on, read, rng};
 
@@ -30,7 +30,7 @@ fn as_exact_as_a_plain_sum_at_awkward_sizes() {
         for (rows, inputs, outputs) in
             [(1, 1, 1), (7, 3, 5), (129, 17, 1), (130, 513, 31), (300, 8, 128), (0, 4, 2)]
         {
-            let size = Size { rows, inputs, outputs };
+            let size = Size { rows, inputs, outputs, precision: Precision::Fp32 };
             let mut rng = rng(rows as u64);
             let (xs, ws) = (floats(&mut rng, rows * inputs), floats(&mut rng, outputs * inputs));
             let ds = floats(&mut rng, rows * outputs);
@@ -65,7 +65,7 @@ fn as_exact_as_a_plain_sum_at_awkward_sizes() {
 #[test]
 fn a_second_run_gives_the_same_bits() {
     each(|stream| {
-        let size = Size { rows: 65, inputs: 33, outputs: 12 };
+        let size = Size { rows: 65, inputs: 33, outputs: 12, precision: Precision::Fp32 };
         let run = || {
             let mut rng = rng(3);
             let mut random = |n| on(floats(&mut rng, n), stream);
@@ -86,7 +86,15 @@ fn the_bias_is_added() {
     each(|stream| {
         let (x, w, b) = (on([2.0, 3.0], stream), on([1.0, 10.0], stream), on([0.5, -0.5], stream));
         let mut y = on([0.0; 4], stream);
-        forward(&x, &w, &b, &mut y, Size { rows: 2, inputs: 1, outputs: 2 }, stream).unwrap();
+        forward(
+            &x,
+            &w,
+            &b,
+            &mut y,
+            Size { rows: 2, inputs: 1, outputs: 2, precision: Precision::Fp32 },
+            stream,
+        )
+        .unwrap();
         assert_eq!(read(&y, stream), [2.5, 19.5, 3.5, 29.5]);
     });
 }
@@ -95,7 +103,7 @@ fn the_bias_is_added() {
 fn sizes_that_do_not_fit_are_refused() {
     each(|stream: &Stream| {
         let buffer = |n| Buffer::<f32>::zeros(n, stream).unwrap();
-        let size = Size { rows: 2, inputs: 3, outputs: 4 };
+        let size = Size { rows: 2, inputs: 3, outputs: 4, precision: Precision::Fp32 };
         let error = forward(&buffer(6), &buffer(11), &buffer(4), &mut buffer(8), size, stream).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -4,7 +4,7 @@ use recis::device::{Buffer, Stream};
 use recis::ops::combine::Occurrences;
 use recis::ops::linear;
 use recis::ops::linear_tile::{
-    Dense, Lookup, Size, Tile, backward_dense, backward_tile, backward_weight, forward,
+    Dense, Lookup, Precision, Size, Tile, backward_dense, backward_tile, backward_weight, forward,
 };
 
 use crate::common::{
@@ -33,7 +33,8 @@ impl<'a> Case<'a> {
     fn new(rows: usize, dim: usize, tile_len: usize, max_len: usize, stream: &'a Stream) -> Self {
         let mut rng = rng((rows + dim * 1000 + max_len) as u64);
         let (dense_width, outputs) = (5, 9);
-        let size = Size { rows, inputs: dense_width + 2 * dim * tile_len, outputs };
+        let size =
+            Size { rows, inputs: dense_width + 2 * dim * tile_len, outputs, precision: Precision::Fp32 };
         let features = [0, 1].map(|_| Feature::random(&mut rng, 0, rows, max_len, UNIQUE));
         let [x, weight, bias, d_y] =
             [rows * dense_width, size.inputs * outputs, outputs, rows * outputs].map(|n| floats(&mut rng, n));
@@ -263,7 +264,7 @@ fn indices_that_lead_nowhere_do_no_harm() {
             occurrences: Some(occurrences),
         };
         let tile = Tile { lookup, tile_len, first_column: 0 };
-        let size = Size { rows, inputs: dim * tile_len, outputs };
+        let size = Size { rows, inputs: dim * tile_len, outputs, precision: Precision::Fp32 };
         let [weight, mut d_weight] = [0, 1].map(|_| on(vec![0.5; outputs * dim * tile_len], stream));
         let [bias, mut d_bias] = [0, 1].map(|_| on(vec![0.5; outputs], stream));
         let (mut y, mut d) = (on(vec![0.0; rows * outputs], stream), on([0.0; 20], stream));

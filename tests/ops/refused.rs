@@ -4,7 +4,7 @@ use recis::device::{Buffer, Stream};
 use recis::ops::combine::{Denominator, Lookup, Place};
 use recis::ops::hash_table::HashTable;
 use recis::ops::initialize::{Initializer, Sources};
-use recis::ops::linear::Size;
+use recis::ops::linear::{Precision, Size};
 use recis::ops::merge_gradients::Gradients;
 use recis::ops::rows::Rows;
 use recis::ops::sparse_adamw::{Coefficients, Decay};
@@ -164,7 +164,7 @@ fn layers_and_combiners_refuse_other_devices() {
         };
         let (mut y, place, one) = (x.clone(), Place { first_column: 0, stride: 2 }, Denominator::One);
         let (bias, mut d_bias, mut d_x) = (on([0.5; 2], there), on([0.5; 2], there), x.clone());
-        let size = Size { rows: 2, inputs: 2, outputs: 2 };
+        let size = Size { rows: 2, inputs: 2, outputs: 2, precision: Precision::Fp32 };
         let dense = [linear_tile::Dense { x: &bias, width: 1, first_column: 0 }];
         let tile = linear_tile::Tile { lookup, tile_len: 1, first_column: 0 };
         let calls = vec![

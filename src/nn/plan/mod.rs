@@ -13,6 +13,7 @@ use crate::device::{Buffer, Device, Stream};
 use crate::dist::{Communicator, Reduce, gather_bytes};
 use crate::features::FeatureEngine;
 use crate::metrics::Metric;
+use crate::ops::linear::Precision;
 use crate::ops::partition_ids::Owner;
 use crate::ops::scale;
 use crate::ops::unfit::Unfit;
@@ -33,6 +34,8 @@ pub struct PlanOptions {
     pub device: Device,
     /// Decides every initial value (42).
     pub seed: u64,
+    /// How exactly a device computes large products of matrices (fp32).
+    pub precision: Precision,
     /// Whether operations may be fused; without, every one runs by itself (true).
     pub fuse: bool,
     /// The ranks that train the model together (none: one rank). Tables are spread over them, all else
@@ -45,7 +48,14 @@ pub struct PlanOptions {
 impl Default for PlanOptions {
     fn default() -> Self {
         let device = Device::default();
-        Self { device, seed: 42, fuse: true, communicator: None, owner: Owner::Balanced }
+        Self {
+            device,
+            seed: 42,
+            precision: Precision::Fp32,
+            fuse: true,
+            communicator: None,
+            owner: Owner::Balanced,
+        }
     }
 }
 
@@ -109,7 +119,8 @@ impl Plan {
         let (make, seed) = (&model.make_table, options.seed);
         let mut embeddings = EmbeddingEngine::with_tables(&model.embeddings, make, seed, &stream)?;
         embeddings.attach(&sparse_optimizer, &stream)?;
-        let mut network = Network::new(model.dense, inputs.width(), options.seed, &stream)?;
+        let mut network =
+            Network::new(model.dense, inputs.width(), options.precision, options.seed, &stream)?;
         if let Some(communicator) = options.communicator.clone() {
             network.broadcast(communicator.as_ref(), &stream)?;
             embeddings.shard(Sharding { communicator, owner: options.owner });

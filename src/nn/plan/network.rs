@@ -8,7 +8,7 @@ use crate::dist::{Communicator, Reduce};
 use crate::nn::Parameter;
 use crate::nn::embedding::EmbeddingEngine;
 use crate::nn::layer::{Backward, Layer, Sequential};
-use crate::ops::linear_tile::{self, Size};
+use crate::ops::linear_tile::{self, Precision, Size};
 use crate::ops::scale;
 use crate::{Error, Result};
 
@@ -17,6 +17,7 @@ use super::inputs::Inputs;
 pub(super) struct Network {
     nodes: Vec<Node>,
     parameters: Vec<Parameter>,
+    precision: Precision,
 }
 
 /// A layer and what it works on.
@@ -30,10 +31,17 @@ struct Node {
 }
 
 impl Network {
-    pub fn new(dense: Sequential, inputs: usize, seed: u64, stream: &Stream) -> Result<Self> {
+    pub fn new(
+        dense: Sequential,
+        inputs: usize,
+        precision: Precision,
+        seed: u64,
+        stream: &Stream,
+    ) -> Result<Self> {
         let (mut nodes, mut parameters) = (Vec::new(), Vec::new());
         let mut width = inputs;
-        for (i, layer) in dense.layers.into_iter().enumerate() {
+        for (i, mut layer) in dense.layers.into_iter().enumerate() {
+            layer.set_precision(precision);
             let outputs = layer.outputs(width)?;
             let first = parameters.len();
             for spec in layer.parameters() {
@@ -48,7 +56,7 @@ impl Network {
         if nodes.is_empty() || width != 1 {
             return Err(Error::Model(format!("the network ends in {width} values a row; it must end in 1")));
         }
-        Ok(Self { nodes, parameters })
+        Ok(Self { nodes, parameters, precision })
     }
 
     pub fn parameters(&self) -> &[Parameter] {
@@ -78,7 +86,7 @@ impl Network {
         let dense = inputs.dense();
         if inputs.is_fused() {
             let (weight, bias) = (&parameters[0].value, &parameters[1].value);
-            let (tiles, size) = (inputs.tiles(embeddings)?, first.size(rows));
+            let (tiles, size) = (inputs.tiles(embeddings)?, first.size(rows, self.precision));
             linear_tile::forward(&dense, &tiles, weight, bias, &mut first.y, size, stream)?;
         } else {
             first.layer.forward(parameters, dense[0].x, &mut first.y, rows, stream)?;
@@ -117,7 +125,15 @@ impl Network {
         let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
         let parameters = &mut self.parameters[first.parameters.clone()];
         if inputs.is_fused() {
-            return backward_fused(parameters, inputs, embeddings, d_y, first.size(rows), accumulate, stream);
+            return backward_fused(
+                parameters,
+                inputs,
+                embeddings,
+                d_y,
+                first.size(rows, self.precision),
+                accumulate,
+                stream,
+            );
         }
         let Some((x, mut d_x)) = inputs.whole() else {
             return Err(Error::Model("the first layer's input is in parts".into()));
@@ -188,8 +204,8 @@ fn backward_fused(
 }
 
 impl Node {
-    fn size(&self, rows: usize) -> Size {
-        Size { rows, inputs: self.inputs, outputs: self.outputs }
+    fn size(&self, rows: usize, precision: Precision) -> Size {
+        Size { rows, inputs: self.inputs, outputs: self.outputs, precision }
     }
 }
 

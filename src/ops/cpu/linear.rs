@@ -3,22 +3,12 @@
 use rayon::prelude::*;
 
 use super::gemm::{Mat, MatMut, gemm};
+use crate::ops::linear::Size;
 
 /// Rows of a product that one task computes.
 pub(super) const ROW_BLOCK: usize = 256;
 /// Columns of a weight gradient that one task computes.
 const COLUMN_BLOCK: usize = 512;
-
-/// The sizes of a layer: `rows` × `inputs` → `rows` × `outputs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Rows of the batch.
-    pub rows: usize,
-    /// Values a row before the layer.
-    pub inputs: usize,
-    /// Values a row after the layer.
-    pub outputs: usize,
-}
 
 /// `y = x Wᵀ + b`; `weight` is [outputs, inputs].
 pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32], size: Size) {
@@ -41,7 +31,7 @@ pub fn backward_weight(
     size: Size,
     accumulate: bool,
 ) {
-    let Size { rows, inputs, outputs } = size;
+    let Size { rows, inputs, outputs, .. } = size;
     let d_yt = Mat::new(d_y, rows, outputs, outputs).t();
     let d_weight = MatMut::new(d_weight, outputs, inputs, inputs);
     (0..inputs.div_ceil(COLUMN_BLOCK)).into_par_iter().for_each(|block| {

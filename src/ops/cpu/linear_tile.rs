@@ -7,8 +7,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::gemm::{Mat, MatMut, gemm};
-use super::linear::{ROW_BLOCK, Size, backward_bias};
+use super::linear::{ROW_BLOCK, backward_bias};
 use super::lookup::{Lookup, Sums};
+use crate::ops::linear::Size;
 
 /// Columns gathered at once: 128 rows of them stay in the L2 cache.
 const COLUMN_BLOCK: usize = 256;
@@ -170,7 +171,7 @@ pub fn forward(
     y: &mut [f32],
     size: Size,
 ) {
-    let Size { rows, inputs, outputs } = size;
+    let Size { rows, inputs, outputs, .. } = size;
     let sorted: Vec<Sorted> = tiles.par_iter().map(|tile| tile.sorted(rows)).collect();
     let parts: Vec<Vec<f32>> = (tiles.par_iter().zip(&sorted))
         .map(|(tile, sorted)| {
@@ -228,7 +229,7 @@ pub fn backward_weight(
     size: Size,
     accumulate: bool,
 ) {
-    let Size { rows, inputs, outputs } = size;
+    let Size { rows, inputs, outputs, .. } = size;
     let d_weight = MatMut::new(d_weight, outputs, inputs, inputs);
     for input in dense {
         (0..input.width).into_par_iter().step_by(COLUMN_BLOCK).for_each(|first| {
@@ -277,7 +278,7 @@ pub fn backward_dense(
 
 /// Adds a tile's gradient `dy W`, summed by embedding, to `d_embeddings` [unique, dim].
 pub fn backward_tile(tile: &Tile<'_>, d_y: &[f32], weight: &[f32], d_embeddings: &mut [f32], size: Size) {
-    let Size { rows, inputs, outputs } = size;
+    let Size { rows, inputs, outputs, .. } = size;
     let sorted = tile.sorted(rows);
     let d_y = sorted.permute(d_y, outputs);
     tile.lookup.sum_parts(tile.lookup.inverse.len() * tile.lookup.dim, d_embeddings, |part, parts, sums| {
