@@ -60,7 +60,7 @@ __device__ __forceinline__ T* dynamic_shared() {
 #ifdef RECIS_SIMT
   return static_cast<T*>(simt::place().dynamic_shared);
 #else
-  extern __shared__ __align__(16) unsigned char memory[];
+  extern __shared__ __align__(128) unsigned char memory[];
   return reinterpret_cast<T*>(memory);
 #endif
 }
@@ -76,8 +76,15 @@ int launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block,
   simt::launch(op, grid, block, shared_bytes, thread, &run);
   return RECIS_OK;
 #else
-  kernel<<<grid, block, shared_bytes, stream>>>(std::forward<Arguments>(arguments)...);
-  cudaError_t error = cudaGetLastError();
+  // What a kernel gets without asking for more.
+  constexpr size_t kUsualShared = 48 << 10;
+  cudaError_t error = cudaSuccess;
+  if (shared_bytes > kUsualShared)
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
+  if (error == cudaSuccess) {
+    kernel<<<grid, block, shared_bytes, stream>>>(std::forward<Arguments>(arguments)...);
+    error = cudaGetLastError();
+  }
   if (error == cudaSuccess) return RECIS_OK;
   return fail(RECIS_CUDA_ERROR, op, "launch failed:", cudaGetErrorString(error), location::current());
 #endif

@@ -1,11 +1,12 @@
 // Matrix products: result[row, column] = the sum over k of a[row, k] * b[k, column].
 //
 // Four parts, each of which can be exchanged: loaders bring the operands' tiles to shared memory
-// (matrix.cuh and linear_tile.cuh), an inner product multiplies them (inner_product.cuh), a pipeline
-// overlaps both, and the problem says what a tile of the result is made of and where it goes.
+// (matrix.cuh and linear_tile.cuh), an inner product multiplies them (inner_product.cuh and, on Hopper,
+// wgmma_product.cuh), a pipeline overlaps both, and the problem says what a tile of the result is made of and where it goes.
 #pragma once
 
 #include "inner_product.cuh"
+#include "wgmma_product.cuh"
 
 #include <algorithm>
 #include <type_traits>
@@ -15,29 +16,30 @@ namespace recis {
 // k is dealt to blocks in chunks of this many: whole steps of every shape.
 constexpr int kChunk = 32;
 
-// Adds `steps` steps of products to `sum`. While a tile is multiplied, the next one is on its way to
-// registers.
+// Adds `steps` steps of products to `sum`. While a tile is multiplied, the next one is put into shared
+// memory, and the one behind that is on its way to registers.
 template <class S, class A, class B>
 __device__ __forceinline__ void accumulate(InnerProduct<S>& sum, A a, B b, int steps, Tiles<S>& tiles) {
   if (steps <= 0) return;
   Pack<float> next_a[A::kLoads], next_b[B::kLoads];
-  a.fetch(next_a);
-  b.fetch(next_b);
-  A::deposit(next_a, tiles.a[0]);
-  B::deposit(next_b, tiles.b[0]);
+  const auto fetch = [&] {
+    a.fetch(next_a);
+    b.fetch(next_b);
+  };
+  const auto deposit = [&](int tile) {
+    A::deposit(next_a, tiles.a[tile]);
+    B::deposit(next_b, tiles.b[tile]);
+    sum.publish();
+  };
+  fetch();
+  deposit(0);
+  if (steps > 1) fetch();
   __syncthreads();
   for (int step = 0; step < steps; ++step) {
-    const int now = step % 2;
-    const bool more = step + 1 < steps;
-    if (more) {
-      a.fetch(next_a);
-      b.fetch(next_b);
-    }
-    sum.add(tiles.a[now], tiles.b[now]);
-    if (more) {
-      A::deposit(next_a, tiles.a[1 - now]);
-      B::deposit(next_b, tiles.b[1 - now]);
-    }
+    sum.begin(tiles.a[step % 2], tiles.b[step % 2]);
+    if (step + 1 < steps) deposit((step + 1) % 2);
+    if (step + 2 < steps) fetch();
+    sum.finish();
     __syncthreads();
   }
 }
@@ -83,6 +85,7 @@ struct Output {
 // A problem has, besides its operands:
 //   rows()                       of the result
 //   columns()                    of its widest part
+//   wide()                       whether all operands are read four neighbours at a time
 //   chunks()                     how many chunks of k there are
 //   tiles(rows, columns)         how many tiles of that size its result has
 //   place<S>(tile)               where a tile begins
@@ -93,7 +96,8 @@ struct Output {
 template <class S, class Problem>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
     product_kernel(const Problem problem, Pack<float>* partial, unsigned tile_count, unsigned splits) {
-  __shared__ Tiles<S> tiles;
+  Tiles<S>& tiles = *dynamic_shared<Tiles<S>>();
+  static_assert(sizeof(Tiles<S>) <= S::kSharedBytes);
   const unsigned tile = blockIdx.x % tile_count, split = blockIdx.x / tile_count;
   const TilePlace place = problem.template place<S>(tile);
   const int64_t chunks = problem.chunks();
@@ -146,15 +150,15 @@ Plan plan_for(const Problem& problem, bool large) {
   return {large, tiles, splits, size_t(sums) * sizeof(float)};
 }
 
-// Large tiles if enough of the device gets one, they are not mostly empty, and sums are deep enough for
-// what tensor cores round.
+// Large tiles if enough of the device gets one, they are not mostly empty, loads are wide, and sums deep
+// enough for what tensor cores round.
 template <recis_precision precision, class Problem>
 Plan plan_at(const Problem& problem) {
   constexpr int64_t kEnough = 66;
   using Large = LargeShape<precision>;
   const Plan large = plan_for<Large>(problem, true);
   const bool full = problem.rows() > Large::kRows / 2 && problem.columns() > Large::kColumns / 2;
-  return full && problem.chunks() > 1 && large.tiles * large.splits >= kEnough
+  return full && problem.wide() && problem.chunks() > 1 && large.tiles * large.splits >= kEnough
              ? large
              : plan_for<SmallShape>(problem, false);
 }
@@ -177,7 +181,7 @@ int multiply_in(const char* op, const Problem& problem, const Plan& plan, void* 
                 recis_stream_t stream) {
   auto* partial = static_cast<Pack<float>*>(workspace);
   const unsigned blocks = unsigned(plan.tiles * plan.splits);
-  const int status = launch(op, product_kernel<S, Problem>, blocks, S::kThreads, 0, stream, problem, partial,
+  const int status = launch(op, product_kernel<S, Problem>, blocks, S::kThreads, S::kSharedBytes, stream, problem, partial,
                             unsigned(plan.tiles), unsigned(plan.splits));
   if (status != RECIS_OK || plan.splits == 1) return status;
   return launch(op, reduce_kernel<S, Problem>, unsigned(plan.tiles * S::kQuads), S::kThreads, 0, stream, problem,

@@ -8,60 +8,88 @@
 namespace recis {
 
 // How a block computes `kRows` x `kColumns` of a result: in steps of `kStep` along k. A thread has
-// `kQuads` times four neighbouring results; `kBlocks` blocks fit on a multiprocessor.
+// `kQuads` times four neighbouring results; `kBlocks` blocks fit on a multiprocessor; loads are
+// always of four neighbours if `kWide`.
 
 // For results that are small or hardly deep: fused multiply-adds, a thread owns 4 x 4.
 struct SmallShape {
-  static constexpr int kRows = 32, kColumns = 32, kStep = 16, kThreads = 64, kBlocks = 8, kQuads = 4;
+  static constexpr int kRows = 32, kColumns = 32, kStep = 16, kThreads = 64, kQuads = 4;
+  static constexpr int kBlocks = 8;
+  static constexpr bool kWide = false;
+  static constexpr size_t kSharedBytes = 4 * 4 * kRows * kStep;
 };
-// For all others: the tensor cores, a warp owns 64 x 32.
+// For all others: the tensor cores.
 template <recis_precision precision>
 struct LargeShape {
   static constexpr int kRows = 128, kColumns = 128, kStep = 16, kThreads = 256, kQuads = 16;
   static constexpr int kBlocks = precision == RECIS_FP32 ? 1 : 2;
+  static constexpr bool kWide = true;
+  // Of the form that wants most: each number in two parts, with some room between tiles.
+  static constexpr size_t kSharedBytes = (precision == RECIS_FP32 ? 2 : 1) * 4 * (4 * kRows * kStep + 128);
 };
-
-// A tile in shared memory is [step][lines], a line being a row of a or a column of b. Lines are permuted
-// within 32 so that every bank is met once by a warp that writes four k each of several lines, and by
-// eight lanes that read four lines each of four k. Four lines from a multiple of four stay side by side.
-__device__ __forceinline__ unsigned permuted(unsigned k, unsigned line) {
-  return line ^ (k % 4 * 4) ^ (k / 4 % 4 * 8);
-}
-
-template <class S>
-struct Tiles {
-  Pack<float> a[2][S::kRows * S::kStep / 4], b[2][S::kColumns * S::kStep / 4];
-};
-
-// Four lines of one k.
-template <int lines>
-__device__ __forceinline__ Pack<float> read_lines(const Pack<float>* tile, int k, int line) {
-  return tile[(k * lines + permuted(k, line)) / 4];
-}
 
 // Sums of products in the thread's registers:
-//   add(a, b)                    adds a tile's products
+//   A, B                         tiles of the operands in shared memory
+//   begin(a, b), finish()        add a tile's products, which are not complete, nor the tiles free, before
+//                                both have been called
+//   publish()                    to call between putting something into tiles and the barrier
 //   quad(q)                      four neighbours in a row of the result,
 //   row_of(q), column_of(q)      and where they are in the tile
 template <class S>
 class InnerProduct;
+
+// Tiles of both operands, of one step and the next.
+template <class S>
+struct Tiles {
+  typename InnerProduct<S>::A a[2];
+  typename InnerProduct<S>::B b[2];
+};
+
+// A tile as [step][lines], a line being a row of a or a column of b. Lines are permuted within 32 so that
+// every bank is met once by a warp that writes four k each of several lines, and by eight lanes that read
+// four lines each of four k. Four lines from a multiple of four stay side by side.
+template <int lines, int step>
+class LineTile {
+ public:
+  // Four k of a line from a multiple of four.
+  __device__ __forceinline__ void put_along(int k, int line, const Pack<float>& values) {
+    float* const elements = reinterpret_cast<float*>(packs_);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) elements[place(k + j, line)] = values.value[j];
+  }
+  // Four lines of a k from a multiple of four, and back.
+  __device__ __forceinline__ void put_across(int k, int line, const Pack<float>& values) {
+    packs_[place(k, line) / 4] = values;
+  }
+  __device__ __forceinline__ Pack<float> read(int k, int line) const { return packs_[place(k, line) / 4]; }
+
+ private:
+  __device__ __forceinline__ static unsigned place(unsigned k, unsigned line) {
+    return k * lines + (line ^ (k % 4 * 4) ^ (k / 4 % 4 * 8));
+  }
+  Pack<float> packs_[lines * step / 4];
+};
 
 template <>
 class InnerProduct<SmallShape> {
   using S = SmallShape;
 
  public:
-  __device__ __forceinline__ void add(const Pack<float>* a, const Pack<float>* b) {
+  using A = LineTile<S::kRows, S::kStep>;
+  using B = LineTile<S::kColumns, S::kStep>;
+
+  __device__ __forceinline__ void begin(const A& a, const B& b) {
 #pragma unroll
     for (int k = 0; k < S::kStep; ++k) {
-      const Pack<float> x = read_lines<S::kRows>(a, k, row_of(0));
-      const Pack<float> y = read_lines<S::kColumns>(b, k, column_of(0));
+      const Pack<float> x = a.read(k, row_of(0)), y = b.read(k, column_of(0));
 #pragma unroll
       for (int i = 0; i < 4; ++i)
 #pragma unroll
         for (int j = 0; j < 4; ++j) sums_[i].value[j] += x.value[i] * y.value[j];
     }
   }
+  __device__ __forceinline__ void finish() {}
+  __device__ __forceinline__ static void publish() {}
 
   __device__ __forceinline__ Pack<float> quad(int q) const { return sums_[q]; }
   __device__ __forceinline__ static int row_of(int q) { return int(threadIdx.x) / 2 % 8 * 4 + q; }
@@ -80,11 +108,11 @@ struct Tf32Terms {
   static constexpr int kDepth = 8;  // k of one mma
   uint32_t value[4][2];             // [line][k = t, t + 4]
 
-  template <int lines>
-  __device__ __forceinline__ void read(const Pack<float>* tile, int k, int line) {
+  template <class Tile>
+  __device__ __forceinline__ void read(const Tile& tile, int k, int line) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const Pack<float> x = read_lines<lines>(tile, k + 4 * half, line);
+      const Pack<float> x = tile.read(k + 4 * half, line);
 #pragma unroll
       for (int i = 0; i < 4; ++i) value[i][half] = to_tf32(x.value[i]);
     }
@@ -95,12 +123,12 @@ struct Bf16Terms {
   static constexpr int kDepth = 16;
   uint32_t value[4][2];  // [line][k = t, t + 4 and t + 8, t + 12]: any order will do that both operands have
 
-  template <int lines>
-  __device__ __forceinline__ void read(const Pack<float>* tile, int k, int line) {
+  template <class Tile>
+  __device__ __forceinline__ void read(const Tile& tile, int k, int line) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const Pack<float> x = read_lines<lines>(tile, k + 8 * half, line);
-      const Pack<float> y = read_lines<lines>(tile, k + 8 * half + 4, line);
+      const Pack<float> x = tile.read(k + 8 * half, line);
+      const Pack<float> y = tile.read(k + 8 * half + 4, line);
 #pragma unroll
       for (int i = 0; i < 4; ++i) value[i][half] = to_bf16(x.value[i], y.value[i]);
     }
@@ -110,47 +138,57 @@ struct Bf16Terms {
 // A number is the sum of two TF32 ones but for its last bit. What is left out of a product, the low parts'
 // product and what a low part lacks, is below what rounding its sum in f32 makes of it where there is more
 // than a few dozen of them. An infinity has no low part: it makes NaN.
+__device__ __forceinline__ uint32_t high_bits(float x) {
+  // Not by to_tf32(): a conversion takes four times as long.
+  return (__float_as_uint(x) + 0x1000u) & 0xffffe000u;
+}
 struct SplitTerms {
   static constexpr int kDepth = 8;
   uint32_t high[4][2], low[4][2];
 
-  template <int lines>
-  __device__ __forceinline__ void read(const Pack<float>* tile, int k, int line) {
+  template <class Tile>
+  __device__ __forceinline__ void read(const Tile& tile, int k, int line) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const Pack<float> x = read_lines<lines>(tile, k + 4 * half, line);
+      const Pack<float> x = tile.read(k + 4 * half, line);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        // By hand: a conversion takes four times as long.
-        high[i][half] = (__float_as_uint(x.value[i]) + 0x1000u) & 0xffffe000u;
+        high[i][half] = high_bits(x.value[i]);
         low[i][half] = __float_as_uint(x.value[i] - __uint_as_float(high[i][half]));
       }
     }
   }
 };
 
+// A warp owns 64 x 32.
 template <recis_precision precision>
-class InnerProduct<LargeShape<precision>> {
+class MmaProduct {
   using S = LargeShape<precision>;
   using Terms = std::conditional_t<precision == RECIS_FP32, SplitTerms,
                                    std::conditional_t<precision == RECIS_TF32, Tf32Terms, Bf16Terms>>;
 
  public:
-  __device__ __forceinline__ void add(const Pack<float>* a, const Pack<float>* b) {
+  using A = LineTile<S::kRows, S::kStep>;
+  using B = LineTile<S::kColumns, S::kStep>;
+
+  __device__ __forceinline__ void begin(const A& a, const B& b) {
     // Unrolled, both halves of a step would want their registers at once.
 #pragma unroll 1
     for (int k = 0; k < S::kStep; k += Terms::kDepth) {
       Terms y;
-      y.template read<S::kColumns>(b, k + lane() % 4, first_column() + place(lane() / 4));
+      y.read(b, k + lane() % 4, first_column() + place(lane() / 4));
 #pragma unroll
       for (int i = 0; i < 4; i += 2) {
         Terms x;
-        x.template read<S::kRows>(a, k + lane() % 4, first_row() + i * 16 + place(lane() / 4));
+        x.read(a, k + lane() % 4, first_row() + i * 16 + place(lane() / 4));
         add_rows(sums_[i], x, 0, y);
         add_rows(sums_[i + 1], x, 2, y);
       }
     }
   }
+
+  __device__ __forceinline__ void finish() {}
+  __device__ __forceinline__ static void publish() {}
 
   __device__ __forceinline__ Pack<float> quad(int q) const {
     Pack<float> values;
@@ -209,5 +247,8 @@ class InnerProduct<LargeShape<precision>> {
 
   Sums sums_[4] = {};  // [mma's of rows]
 };
+
+template <recis_precision precision>
+class InnerProduct<LargeShape<precision>> : public MmaProduct<precision> {};
 
 }  // namespace recis

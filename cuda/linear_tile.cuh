@@ -25,6 +25,10 @@ struct Run {
 struct Runs {
   Run run[kMaxDense + kMaxTiles];
   int count;
+
+  bool wide() const {
+    return std::all_of(run, run + count, [](const Run& run) { return run.wide && run.wide_weight; });
+  }
 };
 
 // The ids of one row of the batch in a tile.
@@ -72,7 +76,7 @@ class GatherAlong : public AlongLines<S, lines> {
   }
 
   __device__ __forceinline__ void fetch(Pack<float> (&values)[Share::kLoads]) {
-    if (run_.wide) {
+    if (S::kWide || run_.wide) {
 #pragma unroll
       for (int i = 0; i < Share::kLoads; ++i) values[i] = embedding_quad(run_, place_[i], element_);
     } else {
@@ -98,7 +102,7 @@ class GatherAlong : public AlongLines<S, lines> {
     return position_ < row_[i].length ? run_.inverse[row_[i].begin + position_] : kNowhere;
   }
 
-  const Run& run_;
+  const Run run_;
   int position_, element_;
   TileRow row_[Share::kLoads];
   uint32_t place_[Share::kLoads];
@@ -118,14 +122,14 @@ class GatherAcross : public AcrossLines<S, lines> {
         line_(first_line + Share::line()),
         position_(line_ / run.dim),
         element_(line_ % run.dim) {
-    if (!run.wide) return;
+    if (!S::kWide && !run.wide) return;
     look_up_segments(0);
     look_up_places();
     look_up_segments(S::kStep);
   }
 
   __device__ __forceinline__ void fetch(Pack<float> (&values)[Share::kLoads]) {
-    if (run_.wide) fetch_wide(values);
+    if (S::kWide || run_.wide) fetch_wide(values);
     else fetch_elements(values);
     k_ += S::kStep;
   }
@@ -163,7 +167,7 @@ class GatherAcross : public AcrossLines<S, lines> {
       place_[i] = position_ < row_[i].length ? run_.inverse[row_[i].begin + position_] : kNowhere;
   }
 
-  const Run& run_;
+  const Run run_;
   int k_, end_, line_, position_, element_;
   TileRow row_[Share::kLoads];
   uint32_t place_[Share::kLoads];
@@ -179,6 +183,7 @@ struct TileForward {
 
   int64_t rows() const { return batch; }
   int64_t columns() const { return outputs; }
+  bool wide() const { return runs.wide(); }
   __host__ __device__ static int chunks_of(const Run& run) { return (run.columns + kChunk - 1) / kChunk; }
   __host__ __device__ int chunks() const {
     int count = 0;
@@ -238,6 +243,7 @@ struct TileWeight {
     for (int i = 0; i < runs.count; ++i) widest = std::max(widest, runs.run[i].columns);
     return widest;
   }
+  bool wide() const { return d_y.wide && runs.wide(); }
   __host__ __device__ int chunks() const { return (batch + kChunk - 1) / kChunk; }
   __host__ __device__ static unsigned tiles_of(const Run& run, unsigned row_tiles, int columns) {
     return unsigned((run.columns + columns - 1) / columns) * row_tiles;

@@ -26,9 +26,10 @@ inline Output output(float* data, int64_t stride, int64_t columns, const float* 
 }
 
 // Four neighbours; zeros from the `rest`-th on.
+template <class S>
 __device__ __forceinline__ Pack<float> read_quad(const float* at, int rest, bool wide) {
   Pack<float> values{};
-  if (wide) {
+  if (S::kWide || wide) {
     if (rest > 0) values = *reinterpret_cast<const Pack<float>*>(at);
   } else {
 #pragma unroll
@@ -38,34 +39,38 @@ __device__ __forceinline__ Pack<float> read_quad(const float* at, int rest, bool
   return values;
 }
 
-// How the threads of a block share a tile whose neighbours are of one line: four k of a line a load.
+// How the threads of a block share a tile whose neighbours are of one line: four k of a line a load, and
+// 16 k of eight lines a warp.
 template <class S, int lines>
 struct AlongLines {
   static constexpr int kLoads = lines * S::kStep / 4 / S::kThreads;
-  __device__ __forceinline__ static int k() { return int(threadIdx.x) % (S::kStep / 4) * 4; }
-  __device__ __forceinline__ static int line(int load) {
-    return (int(threadIdx.x) + load * S::kThreads) / (S::kStep / 4);
-  }
-  __device__ __forceinline__ static void deposit(const Pack<float> (&values)[kLoads], Pack<float>* tile) {
-    float* const elements = reinterpret_cast<float*>(tile);
+  static_assert(S::kStep == 16);
+  __device__ __forceinline__ static int k() { return int(threadIdx.x) % 4 * 4; }
+  __device__ __forceinline__ static int line(int load) { return (int(threadIdx.x) + load * S::kThreads) / 4; }
+  template <class Tile>
+  __device__ __forceinline__ static void deposit(const Pack<float> (&values)[kLoads], Tile& tile) {
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i)
-#pragma unroll
-      for (int j = 0; j < 4; ++j) elements[(k() + j) * lines + permuted(k() + j, line(i))] = values[i].value[j];
+    for (int i = 0; i < kLoads; ++i) tile.put_along(k(), line(i), values[i]);
   }
 };
 
-// As AlongLines, but neighbours are of one k: four lines of a k a load.
+// As AlongLines, but neighbours are of one k: four lines of a k a load, and 32 lines of four k a warp.
 template <class S, int lines>
 struct AcrossLines {
   static constexpr int kLoads = lines * S::kStep / 4 / S::kThreads;
-  static constexpr int kApart = S::kThreads / (lines / 4);  // k from one load to the next
-  __device__ __forceinline__ static int line() { return int(threadIdx.x) % (lines / 4) * 4; }
-  __device__ __forceinline__ static int k(int load) { return int(threadIdx.x) / (lines / 4) + load * kApart; }
-  __device__ __forceinline__ static void deposit(const Pack<float> (&values)[kLoads], Pack<float>* tile) {
-#pragma unroll
-    for (int i = 0; i < kLoads; ++i) tile[(k(i) * lines + permuted(k(i), line())) / 4] = values[i];
+  static constexpr int kApart = S::kThreads * 4 / lines;  // k from one load to the next
+  __device__ __forceinline__ static int line() { return warp() % (lines / 32) * 32 + int(threadIdx.x) % 8 * 4; }
+  __device__ __forceinline__ static int k(int load) {
+    return warp() / (lines / 32) * 4 + int(threadIdx.x) / 8 % 4 + load * kApart;
   }
+  template <class Tile>
+  __device__ __forceinline__ static void deposit(const Pack<float> (&values)[kLoads], Tile& tile) {
+#pragma unroll
+    for (int i = 0; i < kLoads; ++i) tile.put_across(k(i), line(), values[i]);
+  }
+
+ private:
+  __device__ __forceinline__ static int warp() { return int(threadIdx.x) / 32; }
 };
 
 // Loads tiles of a matrix with data[line * stride + k].
@@ -89,7 +94,7 @@ class LoadAlong : public AlongLines<S, lines> {
   __device__ __forceinline__ void fetch(Pack<float> (&values)[Share::kLoads]) {
 #pragma unroll
     for (int i = 0; i < Share::kLoads; ++i) {
-      values[i] = read_quad(at_[i], rest_[i], wide_);
+      values[i] = read_quad<S>(at_[i], rest_[i], wide_);
       at_[i] += S::kStep;
       rest_[i] -= S::kStep;
     }
@@ -118,7 +123,7 @@ class LoadAcross : public AcrossLines<S, lines> {
 #pragma unroll
     for (int i = 0; i < Share::kLoads; ++i) {
       const int apart = i * Share::kApart;
-      values[i] = read_quad(at_ + apart * stride_, apart < rest_k_ ? rest_ : 0, wide_);
+      values[i] = read_quad<S>(at_ + apart * stride_, apart < rest_k_ ? rest_ : 0, wide_);
     }
     at_ += S::kStep * stride_;
     rest_k_ -= S::kStep;
@@ -140,6 +145,7 @@ struct Product {
 
   int64_t rows() const { return a.lines; }
   int64_t columns() const { return b.lines; }
+  bool wide() const { return a.wide && b.wide; }
   __host__ __device__ int chunks() const { return (depth + kChunk - 1) / kChunk; }
   int64_t tiles(int rows, int columns) const {
     return int64_t((a.lines + rows - 1) / rows) * ((b.lines + columns - 1) / columns);
