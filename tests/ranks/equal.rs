@@ -99,7 +99,7 @@ pub fn check(alone: &Trace, traces: &[Trace], what: &str) {
 }
 
 /// The greatest difference between two models' tables, moments and parameters.
-fn model_distance(a: &ModelSnapshot, b: &ModelSnapshot, what: &str) -> f64 {
+pub fn model_distance(a: &ModelSnapshot, b: &ModelSnapshot, what: &str) -> f64 {
     let mut worst = 0.0f64;
     for (a, b) in a.tables.iter().zip(&b.tables) {
         assert_eq!((&a.name, &a.ids), (&b.name, &b.ids), "{what}");
@@ -116,6 +116,6 @@ fn model_distance(a: &ModelSnapshot, b: &ModelSnapshot, what: &str) -> f64 {
     worst
 }
 
-fn furthest(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+pub fn furthest(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
