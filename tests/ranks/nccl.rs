@@ -84,7 +84,7 @@ fn two_processes_learn_what_one_does() {
     Place::of_two().into_iter().for_each(|place| place.run("learn"));
 }
 
-/// The document's model; on CPUs only if `RECIS_RANKS_DEEPCTR` is set: it takes a minute.
+/// The document's model; on CPUs only if `RECIS_RANKS_DEEPCTR` is set: there it takes minutes.
 #[test]
 fn two_gpus_learn_deepctr_as_one_does() {
     let on_cpus = std::env::var_os("RECIS_RANKS_DEEPCTR").is_some();
