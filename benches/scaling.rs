@@ -13,6 +13,7 @@ mod deepctr;
 #[path = "common/timed.rs"]
 mod timed;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,6 +34,10 @@ const ROWS_ON_CPU: [usize; 2] = [32, 64];
 /// Batches that take turns.
 const BATCHES: usize = 4;
 const SAMPLES: usize = 10;
+/// The share of anything spread evenly that other ranks have.
+const OTHERS: f64 = (RANKS - 1) as f64 / RANKS as f64;
+/// What is also measured alone.
+const KINDS: [Kind; 4] = [Kind::Ids, Kind::Rows, Kind::Gradients, Kind::Sums];
 
 fn main() -> ExitCode {
     common::keep_memory::keep_memory();
@@ -100,7 +105,10 @@ impl Rank {
             let alone =
                 if self.is_first() { Some([self.alone(rows)?, self.alone(RANKS * rows)?]) } else { None };
             self.communicator.barrier()?;
-            self.together(rows, alone)?;
+            let together = self.together(rows)?;
+            if let Some(alone) = alone {
+                self.say(rows, &alone, &together);
+            }
         }
         Ok(())
     }
@@ -119,78 +127,83 @@ impl Rank {
         (0..SAMPLES).map(|_| training.seconds(self.steps, None)).collect()
     }
 
-    /// What two ranks do, and what is said of it beside what one does with a rank's batch, and with both in
-    /// one.
-    fn together(&self, rows: usize, alone: Option<[Vec<f64>; 2]>) -> Result<()> {
+    /// What two ranks do.
+    fn together(&self, rows: usize) -> Result<Together> {
         let communicator = &self.communicator;
-        let ranks = Some(communicator.as_ref() as &dyn Communicator);
         let options = PlanOptions {
             device: self.device,
             communicator: Some(communicator.clone()),
             ..PlanOptions::default()
         };
-        let mut plan = deepctr::plan_with(&options)?;
-        plan.update_every(1);
+        let plan = deepctr::plan_with(&options)?;
         let mut training = Training::new(plan, (self.world.rank, RANKS), rows, &self.stream)?;
-        let samples =
-            (0..SAMPLES).map(|_| training.seconds(self.steps, ranks)).collect::<Result<Vec<_>>>()?;
-
-        communicator.note(true);
-        let noted = training.seconds(BATCHES, ranks)?;
-        communicator.note(false);
-        let shares = communicator.shares(BATCHES)?;
-        let kinds = [Kind::Ids, Kind::Rows, Kind::Gradients, Kind::Sums];
+        // Sums that the step waits for at once tell how long they take.
+        let in_turn = self.run(&mut training)?;
+        training.plan.update_every(1);
+        let beside = self.run(&mut training)?;
         let loops = if self.device == Device::Cpu { 2 } else { 50 };
-        let bare = kinds.map(|kind| communicator.alone(kind, loops, &self.stream));
+        let alone = KINDS.map(|kind| communicator.alone(kind, loops, &self.stream));
+        let alone = alone.into_iter().collect::<Result<_>>()?;
+        Ok(Together { in_turn, beside, alone })
+    }
 
-        let Some(alone) = alone else { return Ok(()) };
-        let share = |kind| shares.get(&kind).copied().unwrap_or_default();
-        let exposed: f64 = shares.values().map(|share| share.seconds).sum();
-        let exchanges = [Kind::Ids, Kind::Rows, Kind::Gradients].map(share);
-        // Of a rank's distinct ids the others own their part, and gradients have the shape of rows.
-        let others = (RANKS - 1) as f64 / RANKS as f64;
-        let least = others * (exchanges[0].with_own + 2.0 * exchanges[2].with_own);
-        let communication = vec![
-            ("exposed_us", 1e6 * exposed),
-            ("exposed_share", exposed / noted),
-            ("exchanged_bytes", exchanges.iter().map(|share| share.bytes).sum()),
-            ("least_exchanged_bytes", least),
-            ("ring_sum_bytes", 2.0 * others * (share(Kind::Sums).bytes + share(Kind::Metrics).bytes)),
-            ("least_ring_sum_bytes", 2.0 * others * share(Kind::Sums).bytes),
-        ];
-        let took = median(&mut samples.clone());
-        let [one, both] = alone.each_ref().map(|samples| median(&mut samples.clone()));
-        let wall = |id: &str, rows, samples: &[f64], baseline, figures: Vec<_>| {
-            self.tell(
-                id,
-                Mode::Wall,
-                Work::default().counting(rows, Unit::Samples),
-                samples,
-                baseline,
-                figures,
-            );
+    fn run(&self, training: &mut Training) -> Result<Steps> {
+        let ranks = Some(self.communicator.as_ref() as &dyn Communicator);
+        let samples = (0..SAMPLES).map(|_| training.seconds(self.steps, ranks)).collect::<Result<_>>()?;
+        self.communicator.note(true);
+        let noted = training.seconds(BATCHES, ranks)?;
+        self.communicator.note(false);
+        Ok(Steps { samples, noted, shares: self.communicator.shares(BATCHES)? })
+    }
+
+    /// Says what two ranks do beside what one does with a rank's batch, and with both in one.
+    fn say(&self, rows: usize, [one, both]: &[Vec<f64>; 2], together: &Together) {
+        let Together { in_turn, beside, alone } = together;
+        let took = beside.median();
+        let speedup = |seconds: &[f64], factor: usize| {
+            ("speedup", factor as f64 * median(&mut seconds.to_vec()) / took)
         };
-        let ranks_rows = RANKS * rows;
-        wall(&format!("scaling/weak/{rows}/w1"), rows, &alone[0], None, vec![]);
-        let weak = [vec![("speedup", RANKS as f64 * one / took)], communication].concat();
-        wall(&format!("scaling/weak/{rows}/w{RANKS}"), ranks_rows, &samples, None, weak);
-        wall(&format!("scaling/strong/{ranks_rows}/w1"), ranks_rows, &alone[1], None, vec![]);
-        let strong = vec![("speedup", both / took)];
-        wall(&format!("scaling/strong/{ranks_rows}/w{RANKS}"), ranks_rows, &samples, None, strong);
+        let wall = |case: String, rows, samples: &[f64], figures| {
+            let (id, work) = (format!("scaling/{case}"), Work::default().counting(rows, Unit::Samples));
+            self.tell(&id, Mode::Wall, work, samples, None, figures);
+        };
+        let all = RANKS * rows;
+        let exposed: f64 = beside.shares.values().map(|share| share.seconds).sum();
+        let exchanges = [Kind::Ids, Kind::Rows, Kind::Gradients].map(|kind| beside.share(kind));
+        let [ids, _, gradients] = exchanges;
+        let [sums, metrics] = [Kind::Sums, Kind::Metrics].map(|kind| beside.share(kind));
+        let figures = vec![
+            speedup(one, RANKS),
+            ("exposed_us", 1e6 * exposed),
+            ("exposed_share", exposed / beside.noted),
+            ("exchanged_bytes", exchanges.iter().map(|share| share.bytes).sum()),
+            // Of a rank's distinct ids the others own their part; gradients have the shape of rows.
+            ("least_exchanged_bytes", OTHERS * (ids.with_own + 2.0 * gradients.with_own)),
+            ("ring_sum_bytes", 2.0 * OTHERS * (sums.bytes + metrics.bytes)),
+            ("least_ring_sum_bytes", 2.0 * OTHERS * sums.bytes),
+            ("us_with_sums_in_turn", 1e6 * in_turn.median()),
+        ];
+        wall(format!("weak/{rows}/w1"), rows, one, vec![]);
+        wall(format!("weak/{rows}/w{RANKS}"), all, &beside.samples, figures);
+        wall(format!("strong/{all}/w1"), all, both, vec![]);
+        wall(format!("strong/{all}/w{RANKS}"), all, &beside.samples, vec![speedup(both, 1)]);
+
+        let id = |kind: Kind| format!("scaling/weak/{rows}/w{RANKS}/{kind:?}").to_lowercase();
         for kind in [Kind::Counts, Kind::Metrics] {
-            let id = format!("scaling/weak/{rows}/w{RANKS}/{kind:?}").to_lowercase();
-            self.tell(&id, Mode::Warm, Work::default(), &[share(kind).seconds], None, vec![]);
+            let seconds = [beside.share(kind).seconds];
+            self.tell(&id(kind), Mode::Warm, Work::default(), &seconds, None, vec![]);
         }
-        for (kind, bare) in kinds.into_iter().zip(bare) {
-            let (Share { seconds, bytes, .. }, bare) = (share(kind), bare?);
-            // A ring passes each part of an array on twice to all but one.
-            let sent = if kind == Kind::Sums { 2.0 * others * bytes } else { bytes };
-            let id = format!("scaling/weak/{rows}/w{RANKS}/{kind:?}").to_lowercase();
-            let rate = ("nccl_alone_gb_s", sent / bare / 1e9);
-            let work = Work::moving(sent as usize);
-            self.tell(&id, Mode::Warm, work, &[seconds], Some(("the same alone", bare)), vec![rate]);
+        for (kind, &alone) in KINDS.into_iter().zip(alone) {
+            let Share { seconds, bytes, .. } = beside.share(kind);
+            let (seconds, bytes, exposed) = match kind {
+                // A ring passes each part of an array on twice to all but one.
+                Kind::Sums => (in_turn.share(kind).seconds, 2.0 * OTHERS * bytes, seconds),
+                _ => (seconds, bytes, seconds),
+            };
+            let figures = vec![("exposed_us", 1e6 * exposed), ("alone_gb_s", bytes / alone / 1e9)];
+            let (work, baseline) = (Work::moving(bytes as usize), Some(("the same alone", alone)));
+            self.tell(&id(kind), Mode::Warm, work, &[seconds], baseline, figures);
         }
-        Ok(())
     }
 
     fn tell(
@@ -204,6 +217,34 @@ impl Rank {
     ) {
         let row = Row::new(id, self.device, mode, work, samples, None, baseline);
         row.with(figures).tell(&self.name());
+    }
+}
+
+/// What was measured of two ranks.
+struct Together {
+    /// Steps that wait for their sums at once.
+    in_turn: Steps,
+    /// Steps with the sums beside them, as the trainer has them.
+    beside: Steps,
+    /// Seconds of a step's operations of [`KINDS`], with nothing beside them.
+    alone: Vec<f64>,
+}
+
+struct Steps {
+    /// Seconds a step.
+    samples: Vec<f64>,
+    /// Seconds a step while notes are taken, and what was noted.
+    noted: f64,
+    shares: BTreeMap<Kind, Share>,
+}
+
+impl Steps {
+    fn median(&self) -> f64 {
+        median(&mut self.samples.clone())
+    }
+
+    fn share(&self, kind: Kind) -> Share {
+        self.shares.get(&kind).copied().unwrap_or_default()
     }
 }
 
