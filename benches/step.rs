@@ -20,7 +20,7 @@ fn main() {
 
 fn step(bench: &mut Bench<'_>) -> Result<()> {
     let stream = bench.stream();
-    let batches = deepctr::batches(BATCHES, ROWS, &stream)?;
+    let batches = deepctr::batches((0, 1), BATCHES, ROWS, &stream)?;
     stream.synchronize()?;
     let mut plan = deepctr::plan(stream.device())?;
     let mut next = (0..BATCHES).cycle();

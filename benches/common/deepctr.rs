@@ -26,8 +26,12 @@ const STRING_LEN: usize = 10;
 
 /// The model, ready to train on `device`.
 pub fn plan(device: Device) -> Result<Plan> {
-    let options = PlanOptions { device, ..PlanOptions::default() };
-    Plan::new(model()?, AdamW::new(0.001), SparseAdamWTF::new(0.001), &options)
+    plan_with(&PlanOptions { device, ..PlanOptions::default() })
+}
+
+/// The model, ready to train as the options say.
+pub fn plan_with(options: &PlanOptions) -> Result<Plan> {
+    Plan::new(model()?, AdamW::new(0.001), SparseAdamWTF::new(0.001), options)
 }
 
 fn model() -> Result<Model> {
@@ -94,12 +98,22 @@ fn embeddings() -> Vec<(&'static str, EmbeddingOption)> {
     ]
 }
 
-/// Batches of so many rows in the memory of the stream's device, as a dataset gives them.
-pub fn batches(count: usize, rows: usize, stream: &Stream) -> Result<Vec<Batch>> {
+/// Batches of so many rows in the memory of the stream's device, as a dataset gives them to a rank, which
+/// is given with the number of ranks: all have different ones.
+pub fn batches(
+    (rank, ranks): (usize, usize),
+    count: usize,
+    rows: usize,
+    stream: &Stream,
+) -> Result<Vec<Batch>> {
     let mut random = data::random(1);
     let strings: Vec<[i8; STRING_LEN]> =
         (0..STRINGS).map(|_| std::array::from_fn(|_| random.random_range(b'a'..=b'z') as i8)).collect();
-    (0..count).map(|number| batch(number * rows, rows, &strings, &mut random).copy_to(stream)).collect()
+    if rank > 0 {
+        random = data::random(100 + rank as u64);
+    }
+    let first_row = |number| (number * ranks + rank) * rows;
+    (0..count).map(|number| batch(first_row(number), rows, &strings, &mut random).copy_to(stream)).collect()
 }
 
 fn batch(first_row: usize, rows: usize, strings: &[[i8; STRING_LEN]], random: &mut StdRng) -> Batch {

@@ -23,12 +23,12 @@ use criterion::{Bencher, Criterion, SamplingMode, Throughput};
 use recis::Result;
 use recis::device::{Device, Stream};
 
-pub use report::{Baseline, Unit, Work};
-pub use timer::median;
-use timer::{Mode, Timer};
+pub use report::{Baseline, Row, Unit, Work, device_name};
+use timer::Timer;
+pub use timer::{Mode, median};
 
 #[path = "../../examples/keep_memory/mod.rs"]
-mod keep_memory;
+pub mod keep_memory;
 
 /// Samples a case.
 const SAMPLES: usize = 10;
@@ -80,7 +80,7 @@ impl<'a> Bench<'a> {
     fn new(device: Device, criterion: &'a mut Criterion) -> Result<Self> {
         let mut timer = Timer::new(device)?;
         let copy_speed = timer.copy_speed()?;
-        let name = report::device_name(device);
+        let name = device_name(device);
         println!("{device} is {name}; it copies {:.0} GB/s, read and written", copy_speed / 1e9);
         Ok(Self { criterion, timer, name, copy_speed })
     }
@@ -191,7 +191,7 @@ impl<'a> Bench<'a> {
             None if device != Device::Cpu && mode != Mode::Wall => self.timer.copy_baseline(mode, work.bytes),
             baseline => baseline.map(|baseline| (baseline.name, baseline.seconds(mode))),
         };
-        report::Row::new(id, device, mode, work, samples, self.copy_speed, baseline).tell(&self.name);
+        Row::new(id, device, mode, work, samples, Some(self.copy_speed), baseline).tell(&self.name);
         Ok(())
     }
 }

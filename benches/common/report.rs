@@ -72,8 +72,11 @@ pub struct Row<'a> {
     work: Work,
     /// Seconds: the median, the least and the most.
     seconds: [f64; 3],
-    copy_speed: f64,
+    /// Bytes a second of a large copy, if it is to be compared with one.
+    copy_speed: Option<f64>,
     baseline: Option<(&'static str, f64)>,
+    /// What else there is to say, by name.
+    figures: Vec<(&'static str, f64)>,
 }
 
 impl<'a> Row<'a> {
@@ -83,13 +86,18 @@ impl<'a> Row<'a> {
         mode: Mode,
         work: Work,
         samples: &[f64],
-        copy_speed: f64,
+        copy_speed: Option<f64>,
         baseline: Option<(&'static str, f64)>,
     ) -> Self {
         let mut samples = samples.to_vec();
         let median = median(&mut samples);
         let seconds = [median, samples[0], samples[samples.len() - 1]];
-        Self { id, device, mode, work, seconds, copy_speed, baseline }
+        Self { id, device, mode, work, seconds, copy_speed, baseline, figures: Vec::new() }
+    }
+
+    /// Says these figures too.
+    pub fn with(self, figures: Vec<(&'static str, f64)>) -> Self {
+        Self { figures, ..self }
     }
 
     /// Prints the line, and writes the row to the file if one is asked for.
@@ -131,8 +139,9 @@ impl<'a> Row<'a> {
     fn json(&self) -> Value {
         let microseconds = |seconds: f64| (seconds * 1e9).round() / 1e3;
         let [median, least, most] = self.seconds.map(microseconds);
-        let floor = self.work.bytes as f64 / self.copy_speed;
-        json!({
+        let floor =
+            self.copy_speed.filter(|_| self.work.bytes > 0).map(|speed| self.work.bytes as f64 / speed);
+        let mut row = json!({
             "id": self.id,
             "device": self.device.to_string(),
             "mode": self.mode.to_string(),
@@ -140,9 +149,16 @@ impl<'a> Row<'a> {
             "min_us": least,
             "max_us": most,
             "bytes": self.work.bytes,
-            "floor_us": (self.work.bytes > 0).then_some(microseconds(floor)),
+            "floor_us": floor.map(microseconds),
             "baseline": self.baseline.map(|(name, seconds)| json!({"name": name, "us": microseconds(seconds)})),
-        })
+        });
+        if let Some((count, Unit::Samples)) = self.work.counted {
+            row["samples_s"] = (count / self.seconds[0]).round().into();
+        }
+        for (name, figure) in &self.figures {
+            row[name] = ((figure * 1e4).round() / 1e4).into();
+        }
+        row
     }
 }
 
@@ -174,10 +190,16 @@ impl fmt::Display for Row<'_> {
             };
             let digits = if speed < 1e11 { 1 } else { 0 };
             write!(f, " | {bytes:.1} {unit} | {:.digits$} GB/s", speed / 1e9)?;
-            write!(f, " | {:.0} % of copy", 100.0 * speed / self.copy_speed)?;
+            if let Some(copy_speed) = self.copy_speed {
+                write!(f, " | {:.0} % of copy", 100.0 * speed / copy_speed)?;
+            }
         }
         if let Some((name, seconds)) = self.baseline {
             write!(f, " | {:.2}x {name}", seconds / median)?;
+        }
+        for (name, figure) in &self.figures {
+            let digits = if *figure < 100.0 { 3 } else { 0 };
+            write!(f, " | {name} {figure:.digits$}")?;
         }
         Ok(())
     }

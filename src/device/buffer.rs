@@ -215,12 +215,15 @@ impl<T: Element> Buffer<T> {
         }
     }
 
-    /// A copy of one element in a buffer of its own.
-    pub(crate) fn element(&self, index: usize, stream: &Stream) -> Result<Self> {
-        let mut element = Self::unset(1, stream)?;
-        let from = self.on(stream)?.wrapping_add(index.min(self.len.saturating_sub(1)));
-        copy_within_device(from, element.on_mut(stream)?, 1, stream)?;
-        Ok(element)
+    /// A copy of some elements, `first + len` of which there are, in a buffer of its own.
+    pub(crate) fn part(&self, first: usize, len: usize, stream: &Stream) -> Result<Self> {
+        ensure(first.checked_add(len).is_some_and(|end| end <= self.len), "copy", || {
+            format!("elements {first}.. ({len} of them) of {}", self.len)
+        })?;
+        let mut part = Self::unset(len, stream)?;
+        let from = self.on(stream)?.wrapping_add(first);
+        copy_within_device(from, part.on_mut(stream)?, len, stream)?;
+        Ok(part)
     }
 
     /// The elements.

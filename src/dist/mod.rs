@@ -66,6 +66,18 @@ pub trait Communicator: Send + Sync + fmt::Debug {
     /// Replaces `values`, as long on every rank, by their sum or maximum over the ranks.
     fn all_reduce(&self, values: ArrayMut<'_>, reduce: Reduce, stream: &Stream) -> Result<()>;
 
+    /// Begins to replace arrays, as long on every rank, by their sums over the ranks. What is enqueued on
+    /// `stream` later may run beside it, and nothing may use the arrays before
+    /// [`Communicator::join_sums`].
+    fn begin_sums(&self, arrays: Vec<ArrayMut<'_>>, stream: &Stream) -> Result<()> {
+        arrays.into_iter().try_for_each(|values| self.all_reduce(values, Reduce::Sum, stream))
+    }
+
+    /// Has `stream` wait for the sums that have been begun.
+    fn join_sums(&self, _stream: &Stream) -> Result<()> {
+        Ok(())
+    }
+
     /// Writes the `values` of all ranks, as long on each, one after the other to `out`, which gets as
     /// long.
     fn all_gather(&self, values: Array<'_>, out: ArrayMut<'_>, stream: &Stream) -> Result<()>;

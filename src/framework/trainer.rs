@@ -94,13 +94,14 @@ impl Trainer {
     /// # Errors
     /// Arguments that make no sense, an output directory that cannot be written.
     pub fn new(
-        plan: Plan,
+        mut plan: Plan,
         args: TrainingArguments,
         train_dataset: impl Dataset + 'static,
         eval_dataset: Option<Box<dyn Dataset>>,
         mut hooks: Vec<Box<dyn Hook>>,
     ) -> Result<Self> {
         args.validate()?;
+        plan.update_every(args.gradient_accumulation_steps);
         if plan.communicator().is_none_or(|communicator| communicator.rank() == 0) {
             hooks.push(Box::new(LoggerHook::new(args.log_steps)));
             hooks.push(Box::new(MetricsFileHook::new(&args.output_dir, args.log_steps)?));

@@ -54,24 +54,60 @@ impl Partition {
 
 /// Finds the distinct ids of the columns, whose tables are below `tables`.
 pub fn forward(columns: &[Column<'_>], tables: usize, stream: &Stream) -> Result<Partition> {
-    let mut first_ids = Vec::with_capacity(columns.len());
-    let mut total = 0usize;
-    for Column { table, ids, offsets } in columns {
-        ensure(*table < tables, "partition_ids", || format!("table {table} of {tables}"))?;
+    let mut pieces = Vec::with_capacity(columns.len());
+    for &Column { table, ids, offsets } in columns {
         offsets.map_or(Ok(()), |offsets| check_offsets("partition_ids", offsets, ids.len()))?;
+        pieces.push(Piece { table, ids, first: 0, len: ids.len(), offsets });
+    }
+    run(&pieces, tables, stream)
+}
+
+/// [`forward`] of columns that lie in one array, one after the other: the table of each, and its length.
+pub fn forward_parts(
+    ids: &Buffer<i64>,
+    parts: &[(usize, usize)],
+    tables: usize,
+    stream: &Stream,
+) -> Result<Partition> {
+    let (mut pieces, mut first) = (Vec::with_capacity(parts.len()), 0);
+    for &(table, len) in parts {
+        pieces.push(Piece { table, ids, first, len, offsets: None });
+        first += len;
+    }
+    ensure(first <= ids.len(), "partition_ids", || format!("parts of {first} ids, of {}", ids.len()))?;
+    run(&pieces, tables, stream)
+}
+
+/// Where the kernel may begin to read: at multiples of so many bytes.
+const ALIGNMENT: usize = 16;
+
+/// A column, and where in its array it begins.
+struct Piece<'a> {
+    table: usize,
+    ids: &'a Buffer<i64>,
+    first: usize,
+    len: usize,
+    offsets: Option<&'a Buffer<i32>>,
+}
+
+fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition> {
+    let mut first_ids = Vec::with_capacity(pieces.len());
+    let mut total = 0usize;
+    for &Piece { table, len, .. } in pieces {
+        ensure(table < tables, "partition_ids", || format!("table {table} of {tables}"))?;
         first_ids.push(total);
-        total += ids.len();
+        total += len;
     }
     ensure(i32::try_from(total).is_ok(), "partition_ids", || {
         format!("{total} ids in a batch, above 2^31 - 1")
     })?;
     match stream.device() {
         Device::Cpu => {
-            let mut host = Vec::with_capacity(columns.len());
-            for Column { table, ids, offsets } in columns {
+            let mut host = Vec::with_capacity(pieces.len());
+            for &Piece { table, ids, first, len, offsets } in pieces {
                 let end = offsets.map(Buffer::on_cpu).transpose()?.and_then(<[i32]>::last);
-                let valid = end.map_or(ids.len(), |&end| end as usize);
-                host.push((*table, &ids.on_cpu()?[..valid], ids.len()));
+                let valid = end.map_or(len, |&end| end as usize);
+                host.push((table, &ids.on_cpu()?[first..first + valid], len));
             }
             let (ids, table_offsets, inverse) = cpu::partition_ids::forward(&host, tables);
             Ok(Partition {
@@ -84,19 +120,26 @@ pub fn forward(columns: &[Column<'_>], tables: usize, stream: &Stream) -> Result
             })
         }
         _ => {
-            let raw = |(column, &first): (&Column<'_>, &usize)| {
+            let mut copies = Vec::new();
+            let raw = |(piece, &first): (&Piece<'_>, &usize)| {
+                let ids = if (piece.first * size_of::<i64>()).is_multiple_of(ALIGNMENT) {
+                    piece.ids.on(stream)?.wrapping_add(piece.first)
+                } else {
+                    copies.push(piece.ids.part(piece.first, piece.len, stream)?);
+                    copies[copies.len() - 1].on(stream)?
+                };
                 Ok(recis_ids_column {
-                    ids: column.ids.on(stream)?,
-                    offsets: column
+                    ids,
+                    offsets: piece
                         .offsets
                         .map_or(Ok(std::ptr::null::<i32>()), |offsets| offsets.on(stream))?,
-                    rows: column.offsets.map_or(0, |offsets| offsets.len() as i64 - 1),
-                    capacity: column.ids.len() as i64,
+                    rows: piece.offsets.map_or(0, |offsets| offsets.len() as i64 - 1),
+                    capacity: piece.len as i64,
                     first: first as i64,
-                    table: column.table as u32,
+                    table: piece.table as u32,
                 })
             };
-            let raw = columns.iter().zip(&first_ids).map(raw).collect::<Result<Vec<_>>>()?;
+            let raw = pieces.iter().zip(&first_ids).map(raw).collect::<Result<Vec<_>>>()?;
             let (total_ids, table_count) = (total as i64, tables as i64);
             let mut scratch = workspace!(stream, recis_partition_ids_workspace_size(total_ids, table_count))?;
             let mut ids = Buffer::unset(total, stream)?;
@@ -120,7 +163,7 @@ pub fn forward(columns: &[Column<'_>], tables: usize, stream: &Stream) -> Result
                     bytes
                 )
             )?;
-            let count = table_offsets.element(tables, stream)?;
+            let count = table_offsets.part(tables, 1, stream)?;
             Ok(Partition { ids, table_offsets, first_ids, inverse, count, positions, starts })
         }
     }

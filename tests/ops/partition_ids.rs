@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng;
 use recis::device::{Buffer, Stream};
-use recis::ops::partition_ids::{Column, Owner, forward, owner, owners};
+use recis::ops::partition_ids::{Column, Owner, forward, forward_parts, owner, owners};
 use recis::ops::string_hash::murmur;
 
 use crate::common::{each, each_with_kernels, hostile_offsets, keys, on, read, rng};
@@ -71,6 +71,29 @@ fn distinct_ids_are_in_order_and_every_id_finds_its_own() {
         // All low bits equal, all high bits equal.
         let [high, low] = [40, 16].map(|shift| (0..3000).map(|i: i64| i << shift).collect());
         check(&[(0, high, None), (1, low, None)], 2, stream);
+    });
+}
+
+#[test]
+fn parts_of_an_array_are_columns() {
+    each(|stream| {
+        let mut rng = rng(3);
+        let ids: Vec<i64> = (0..500).map(|_| rng.random_range(0..90)).collect();
+        let (all, parts) = (on(&ids[..], stream), [(1, 200), (0, 0), (2, 90), (1, 210)]);
+        let found = forward_parts(&all, &parts, 4, stream).unwrap();
+        let mut first = 0;
+        let columns = parts.map(|(table, len)| {
+            first += len;
+            (table, on(&ids[first - len..first], stream))
+        });
+        let columns = columns.each_ref().map(|(table, ids)| Column { table: *table, ids, offsets: None });
+        let expected = forward(&columns, 4, stream).unwrap();
+        assert_eq!(keys(&found, stream), keys(&expected, stream));
+        assert_eq!(read(&found.inverse, stream), read(&expected.inverse, stream));
+        assert_eq!(found.first_ids, expected.first_ids);
+
+        let error = forward_parts(&all, &[(0, 501)], 1, stream).unwrap_err();
+        assert_eq!(error.to_string(), "partition_ids: parts of 501 ids, of 500");
     });
 }
 

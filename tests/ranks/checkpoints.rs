@@ -1,28 +1,33 @@
 //! What some ranks have saved, others load.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use recis::device::Device;
+use recis::dist::Communicator;
 use recis::framework::checkpoint::{self, Snapshot};
 use recis::framework::{StopReason, Trainer, TrainingArguments};
 use recis::nn::ModelSnapshot;
 use recis::ops::partition_ids::Owner;
 
-use crate::harness::{ROWS, on_threads, part, plan_of};
+use crate::harness::{ROWS, Rank, on_threads, part, plan_of};
 use crate::model::{Memory, arguments, batch};
+use crate::processes::Place;
 
-/// Trains `steps` batches more, on so many ranks.
+/// Trains to step `steps`, on so many ranks.
 fn train(dir: &Path, ranks: usize, steps: u64, owner: Owner) -> u64 {
-    let steps = on_threads(ranks, |rank| {
-        let me = rank.rank();
-        let data = Memory::of((0..6).map(|seed| part(&batch(seed, ROWS), me, ranks)).collect());
-        let args = TrainingArguments { train_steps: Some(steps), train_epoch: 9, ..arguments(dir) };
-        let plan = plan_of(Some(rank), Device::Cpu, owner).unwrap();
-        let mut trainer = Trainer::new(plan, args, data, None, vec![]).unwrap();
-        assert_eq!(trainer.train().unwrap(), StopReason::Steps);
-        trainer.global_step()
-    });
-    steps[0]
+    on_threads(ranks, |rank| train_on(Some(rank), Device::Cpu, dir, steps, owner))[0]
+}
+
+/// A rank's part of that.
+fn train_on(rank: Rank, device: Device, dir: &Path, steps: u64, owner: Owner) -> u64 {
+    let (me, ranks) = rank.as_ref().map_or((0, 1), |rank| (rank.rank(), rank.world_size()));
+    let data = Memory::of((0..6).map(|seed| part(&batch(seed, ROWS), me, ranks)).collect());
+    let args = TrainingArguments { train_steps: Some(steps), train_epoch: 9, ..arguments(dir) };
+    let plan = plan_of(rank, device, owner).unwrap();
+    let mut trainer = Trainer::new(plan, args, data, None, vec![]).unwrap();
+    assert_eq!(trainer.train().unwrap(), StopReason::Steps);
+    trainer.global_step()
 }
 
 fn model(snapshot: Snapshot) -> ModelSnapshot {
@@ -54,6 +59,34 @@ fn any_number_of_ranks_loads_what_any_number_saved() {
         plan.restore(saved.clone()).unwrap();
         assert_eq!(plan.snapshot().unwrap(), saved);
     }
+}
+
+#[test]
+fn two_processes_load_what_one_saved_and_one_what_two_did() {
+    Place::of_two().into_iter().for_each(|place| place.run("checkpoint"));
+}
+
+/// What a rank of two does there.
+pub fn there_and_back(rank: &Arc<dyn Communicator>, device: Device, folder: &Path) {
+    let (of_two, of_one) = (folder.join("two"), folder.join("one"));
+    let load = |dir: &Path| model(checkpoint::load(dir.join("ckpt_4")).unwrap());
+    train_on(Some(rank.clone()), device, &of_two, 4, Owner::Balanced);
+    rank.barrier().unwrap();
+    if rank.rank() == 0 {
+        let (saved, mut plan) = (load(&of_two), plan_of(None, device, Owner::Balanced).unwrap());
+        plan.restore(saved.clone()).unwrap();
+        assert!(plan.snapshot().unwrap() == saved, "one rank has what two saved");
+        train_on(None, device, &of_one, 4, Owner::Balanced);
+    }
+    rank.barrier().unwrap();
+    for owner in [Owner::Balanced, Owner::Slices] {
+        let (saved, mut plan) = (load(&of_one), plan_of(Some(rank.clone()), device, owner).unwrap());
+        plan.restore(saved.clone()).unwrap();
+        let found = plan.snapshot().unwrap();
+        assert!(rank.rank() > 0 || found == saved, "two ranks have what one saved, {owner:?}");
+    }
+    // And what one has saved, two go on from.
+    assert_eq!(train_on(Some(rank.clone()), device, &of_one, 6, Owner::Balanced), 6);
 }
 
 #[test]

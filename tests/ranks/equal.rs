@@ -4,7 +4,8 @@ use recis::device::Device;
 use recis::nn::ModelSnapshot;
 use recis::ops::partition_ids::Owner;
 
-use crate::harness::{STEPS, Trace, auc_counts, on_threads, trace};
+use crate::harness::{ROWS, STEPS, Trace, auc_counts, on_threads, part, plan_of, trace, trace_of};
+use crate::model::batch;
 
 #[test]
 fn any_number_of_ranks_learns_what_one_does() {
@@ -35,6 +36,44 @@ fn the_same_ranks_learn_the_same_bits() {
     assert!(run() == run());
 }
 
+#[test]
+fn sums_begun_early_are_the_same() {
+    let run = |early: bool| {
+        on_threads(2, |rank| {
+            let mut plan = plan_of(Some(rank), Device::Cpu, Owner::Balanced).unwrap();
+            if early {
+                plan.update_every(1);
+            }
+            trace_of(plan, 5).unwrap()
+        })
+    };
+    assert!(run(true) == run(false));
+}
+
+#[test]
+fn sums_begun_early_are_of_all_batches_of_an_update() {
+    let run = |said: Option<usize>| {
+        on_threads(2, |rank| {
+            let me = rank.rank();
+            let mut plan = plan_of(Some(rank), Device::Cpu, Owner::Balanced).unwrap();
+            said.into_iter().for_each(|batches| plan.update_every(batches));
+            // The data ends within an update.
+            for update in [&[0, 1, 2][..], &[3, 4, 5], &[6]] {
+                for &seed in update {
+                    plan.train_batch(&part(&batch(seed, ROWS), me, 2)).unwrap().wait().unwrap();
+                }
+                if said == Some(update.len()) {
+                    let error = plan.train_batch(&part(&batch(9, ROWS), me, 2)).unwrap_err().to_string();
+                    assert!(error.contains("apply_gradients is due"), "{error}");
+                }
+                plan.apply_gradients().unwrap();
+            }
+            plan.snapshot().unwrap()
+        })
+    };
+    assert!(run(Some(3)) == run(None));
+}
+
 /// Compares what several ranks have learned with what one did.
 pub fn check(alone: &Trace, traces: &[Trace], what: &str) {
     for trace in traces {
@@ -60,7 +99,7 @@ pub fn check(alone: &Trace, traces: &[Trace], what: &str) {
 }
 
 /// The greatest difference between two models' tables, moments and parameters.
-fn model_distance(a: &ModelSnapshot, b: &ModelSnapshot, what: &str) -> f64 {
+pub fn model_distance(a: &ModelSnapshot, b: &ModelSnapshot, what: &str) -> f64 {
     let mut worst = 0.0f64;
     for (a, b) in a.tables.iter().zip(&b.tables) {
         assert_eq!((&a.name, &a.ids), (&b.name, &b.ids), "{what}");
@@ -77,6 +116,6 @@ fn model_distance(a: &ModelSnapshot, b: &ModelSnapshot, what: &str) -> f64 {
     worst
 }
 
-fn furthest(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
+pub fn furthest(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }

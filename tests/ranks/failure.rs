@@ -10,20 +10,20 @@ use rand::{Rng, SeedableRng};
 use recis::dist::launch::{World, start_with};
 use recis::framework::checkpoint;
 
-use crate::processes::{child, killing};
+use crate::processes::{Place, at, child, killing};
 
 /// The limit.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Starts ranks without a launcher that would end them; what each said, and the time from the death of
 /// `victim` to the end of the last.
-fn die(ranks: usize, victim: usize, step: u64, folder: &Path) -> (Vec<String>, Duration) {
+fn die(place: Place, ranks: usize, victim: usize, step: u64, folder: &Path) -> (Vec<String>, Duration) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut children: Vec<_> = (0..ranks)
         .map(|rank| {
             let world =
                 World { rank, local_rank: rank, world_size: ranks, address: "127.0.0.1".into(), port };
-            killing(victim, step, folder).envs(world.variables()).spawn().unwrap()
+            at(place, killing(victim, step, folder)).envs(world.variables()).spawn().unwrap()
         })
         .collect();
     let status = children[victim].wait().unwrap();
@@ -51,22 +51,34 @@ fn when_a_rank_dies_the_others_end_and_training_can_go_on() {
     let mut rng = StdRng::seed_from_u64(5);
     for _ in 0..tries {
         let ranks = rng.random_range(2..=4);
-        let (victim, step) = (rng.random_range(0..ranks), rng.random_range(0..11));
-        let folder = tempfile::tempdir().unwrap();
-        let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
-        let (said, elapsed) = die(ranks, victim, step, &broken);
-        println!("rank {victim} of {ranks} died in step {step}: the last ended {elapsed:?} later");
-        for (rank, said) in said.iter().enumerate().filter(|(rank, _)| *rank != victim) {
-            let named = said.contains(&format!("rank {victim} is gone"));
-            assert!(named, "rank {rank}, when {victim} of {ranks} died in step {step}, said: {said}");
-        }
-        let go =
-            |folder: &Path| start_with(ranks, &AtomicBool::new(false), |_| child("train", folder)).unwrap();
-        go(&broken);
-        go(&whole);
-        let load = |folder: &Path| checkpoint::load(folder.join("ckpt_12")).unwrap();
-        assert!(load(&whole) == load(&broken), "{ranks} ranks after {victim} died in step {step}");
+        die_and_go_on(Place::Cpus, ranks, rng.random_range(0..ranks), rng.random_range(0..11));
     }
+    if Place::of_two().contains(&Place::Gpus) {
+        for (victim, step) in [(0, 4), (1, 8)] {
+            die_and_go_on(Place::Gpus, 2, victim, step);
+        }
+    }
+}
+
+fn die_and_go_on(place: Place, ranks: usize, victim: usize, step: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    let (said, elapsed) = die(place, ranks, victim, step, &broken);
+    println!("rank {victim} of {ranks} {place:?} died in step {step}: the last ended {elapsed:?} later");
+    for (rank, said) in said.iter().enumerate().filter(|(rank, _)| *rank != victim) {
+        let named = said.contains(&format!("rank {victim} is gone"));
+        assert!(named, "rank {rank}, when {victim} of {ranks} died in step {step}, said: {said}");
+        if place == Place::Gpus {
+            println!("rank {rank} said: {}", said.trim());
+        }
+    }
+    let go = |folder: &Path| {
+        start_with(ranks, &AtomicBool::new(false), |_| at(place, child("train", folder))).unwrap();
+    };
+    go(&broken);
+    go(&whole);
+    let load = |folder: &Path| checkpoint::load(folder.join("ckpt_12")).unwrap();
+    assert!(load(&whole) == load(&broken), "{ranks} {place:?} after {victim} died in step {step}");
 }
 
 #[test]

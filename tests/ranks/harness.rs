@@ -54,8 +54,12 @@ pub struct Trace {
 
 /// Trains on this rank's part of every batch.
 pub fn trace(rank: Rank, device: Device, owner: Owner, steps: u64) -> Result<Trace> {
-    let (number, ranks) = rank.as_ref().map_or((0, 1), |c| (c.rank(), c.world_size()));
-    let mut plan = plan_of(rank, device, owner)?;
+    trace_of(plan_of(rank, device, owner)?, steps)
+}
+
+/// [`trace`] of a plan that has seen nothing yet.
+pub fn trace_of(mut plan: Plan, steps: u64) -> Result<Trace> {
+    let (number, ranks) = plan.communicator().map_or((0, 1), |c| (c.rank(), c.world_size()));
     let (mut losses, mut aucs, mut predictions) = (Vec::new(), Vec::new(), Vec::new());
     for step in 0..steps {
         let output = plan.train_batch(&part(&batch(step, ROWS), number, ranks))?.wait()?;

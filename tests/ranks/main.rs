@@ -2,6 +2,16 @@
 
 mod checkpoints;
 mod collectives;
+#[path = "../../benches/common/data.rs"]
+#[expect(dead_code, reason = "its other half is for benches")]
+mod data;
+/// Where the benches' model looks for it.
+mod common {
+    pub(crate) use crate::data;
+}
+#[path = "../../benches/common/deepctr.rs"]
+#[expect(dead_code, reason = "its other half is for benches")]
+mod deepctr;
 mod equal;
 mod failure;
 mod harness;

@@ -13,20 +13,27 @@ use recis::ops::partition_ids::Owner;
 
 use crate::harness::{on_threads, part, plan_of, plan_with, rows};
 use crate::model::{Memory, arguments, batch, embeddings, ids, model};
+use crate::processes::Place;
 
 /// Trains each rank on its batches.
 fn train(data: impl Fn(usize) -> Vec<Batch> + Sync, ranks: usize) -> Vec<recis::Result<(StopReason, u64)>> {
     let dir = tempfile::tempdir().unwrap();
     on_threads(ranks, |rank| {
         let batches = Memory::of(data(rank.rank()));
-        let mut trainer = trainer(rank, dir.path(), batches, None);
+        let mut trainer = trainer(rank, Device::Cpu, dir.path(), batches, None);
         let reason = trainer.train()?;
         Ok((reason, trainer.global_step()))
     })
 }
 
-fn trainer(rank: Arc<dyn Communicator>, dir: &Path, train: Memory, eval: Option<Memory>) -> Trainer {
-    let plan = plan_of(Some(rank), Device::Cpu, Owner::Balanced).unwrap();
+fn trainer(
+    rank: Arc<dyn Communicator>,
+    device: Device,
+    dir: &Path,
+    train: Memory,
+    eval: Option<Memory>,
+) -> Trainer {
+    let plan = plan_of(Some(rank), device, Owner::Balanced).unwrap();
     let eval = eval.map(|eval| Box::new(eval) as Box<dyn recis::io::Dataset>);
     Trainer::new(plan, arguments(dir), train, eval, vec![]).unwrap()
 }
@@ -53,14 +60,16 @@ fn a_rank_without_data_is_an_error_for_all() {
 
 #[test]
 fn batches_may_be_empty_and_of_different_sizes() {
-    let data = |rank: usize| -> Vec<Batch> {
-        (0..4)
-            .map(|step| rows(&batch(step, 12), 0, [[3, 1], [0, 5], [0, 0], [12, 0]][step as usize][rank]))
-            .collect()
-    };
-    for found in train(data, 2) {
+    for found in train(of_different_sizes, 2) {
         assert_eq!(found.unwrap(), (StopReason::Epochs, 4));
     }
+}
+
+/// Four batches of two ranks, some without rows.
+fn of_different_sizes(rank: usize) -> Vec<Batch> {
+    (0..4)
+        .map(|step| rows(&batch(step, 12), 0, [[3, 1], [0, 5], [0, 0], [12, 0]][step as usize][rank]))
+        .collect()
 }
 
 /// The first step of two ranks, each with its batch: what the first says, and the first moments of the
@@ -101,23 +110,43 @@ fn gradients_are_averaged_over_all_ranks_or_over_those_that_have_one() {
 
 #[test]
 fn a_table_may_have_no_ids_on_a_rank_or_on_any() {
-    let data = |without: usize| {
-        move |rank: usize| -> Vec<Batch> {
-            let mut batches = batches(10 * rank as u64, 3);
-            if rank >= without {
-                for batch in &mut batches {
-                    for name in ["sparse1", "sparse2", "sparse3", "sparse4"] {
-                        batch.insert(name, ids(&vec![vec![]; 8]));
-                    }
-                }
-            }
-            batches
-        }
-    };
-    for without in [0, 1] {
-        for found in train(data(without), 2) {
+    for first in [0, 1] {
+        for found in train(|rank| without_ids(rank, first), 2) {
             assert_eq!(found.unwrap(), (StopReason::Epochs, 3));
         }
+    }
+}
+
+/// Three batches of a rank; from rank `first` on, tables have no ids in them.
+fn without_ids(rank: usize, first: usize) -> Vec<Batch> {
+    let mut batches = batches(10 * rank as u64, 3);
+    if rank >= first {
+        for batch in &mut batches {
+            for name in ["sparse1", "sparse2", "sparse3", "sparse4"] {
+                batch.insert(name, ids(&vec![vec![]; 8]));
+            }
+        }
+    }
+    batches
+}
+
+#[test]
+fn two_processes_with_uneven_data_end_together() {
+    Place::of_two().into_iter().for_each(|place| place.run("uneven"));
+}
+
+/// What a rank of two does there.
+pub fn end_together(rank: &Arc<dyn Communicator>, device: Device, folder: &Path) {
+    let me = rank.rank();
+    for (name, data, steps) in [
+        ("fewest", batches(10 * me as u64, [5, 3][me]), 3),
+        ("sizes", of_different_sizes(me), 4),
+        ("ids on one", without_ids(me, 1), 3),
+        ("ids on none", without_ids(me, 0), 3),
+    ] {
+        let mut trainer = trainer(rank.clone(), device, &folder.join(name), Memory::of(data), None);
+        assert_eq!(trainer.train().unwrap(), StopReason::Epochs, "{name}");
+        assert_eq!(trainer.global_step(), steps, "{name}");
     }
 }
 
@@ -131,8 +160,13 @@ fn evaluation_covers_all_rows_of_all_ranks() {
             // Rank 0 has every batch but those that others have one of.
             let eval = (20..25u64)
                 .filter(|seed| if me == 0 { *seed >= 19 + ranks as u64 } else { *seed == 19 + me as u64 });
-            let mut trainer =
-                trainer(rank, dir.path(), train, Some(Memory::of(eval.map(|s| batch(s, 9)).collect())));
+            let mut trainer = trainer(
+                rank,
+                Device::Cpu,
+                dir.path(),
+                train,
+                Some(Memory::of(eval.map(|s| batch(s, 9)).collect())),
+            );
             trainer.train().unwrap();
             trainer.evaluate().unwrap()
         })

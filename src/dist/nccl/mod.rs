@@ -1,7 +1,9 @@
 //! Ranks on GPUs, through NCCL: found when it is first used, by the names that its files have.
 //!
 //! Operations are enqueued on the caller's stream and wait for nothing, but for
-//! [`Communicator::exchange_counts`] and [`Communicator::barrier`]. A watchdog sees what has gone wrong
+//! [`Communicator::exchange_counts`] and [`Communicator::barrier`]. [`Communicator::begin_sums`] has a stream
+//! of its own; NCCL runs what one communicator is given in the order in which it is given it, whatever
+//! the streams, so that all ranks do the same. A watchdog sees what has gone wrong
 //! meanwhile: an operation that takes longer than its time, an error of NCCL, or a rank whose process is
 //! gone. There is then no way to go on, nor to return from a wait for the device: the watchdog says
 //! what happened and ends the process with status 1.
@@ -34,6 +36,8 @@ pub struct Nccl {
     step: AtomicU64,
     watchdog: Watchdog,
     stream: Stream,
+    /// For sums beside the work: its blocks go before those that wait for a multiprocessor.
+    beside: Stream,
 }
 
 impl Nccl {
@@ -71,6 +75,7 @@ impl Nccl {
             step: AtomicU64::new(0),
             watchdog,
             stream: stream.clone(),
+            beside: first_in_line(stream)?,
         })
     }
 
@@ -166,6 +171,36 @@ impl Communicator for Nccl {
         })
     }
 
+    fn begin_sums(&self, arrays: Vec<ArrayMut<'_>>, _: &Stream) -> Result<()> {
+        let mut sums = Vec::with_capacity(arrays.len());
+        for values in arrays {
+            let (len, dtype) = (values.as_array().len(), values.dtype());
+            self.meter.all_reduce(len * dtype.bytes());
+            // From here on `beside` orders them, behind what their stream has been given.
+            sums.push((pointer_mut(values, &self.beside)?, len, code(dtype)));
+        }
+        let (library, comm) = (self.library, self.comm);
+        self.enqueue("all_reduce", &self.beside, |raw| {
+            // SAFETY: as many elements in place, alive until the stream has passed.
+            unsafe {
+                library.check("group sums", (library.group_start)())?;
+                for (to, len, code) in sums {
+                    let status =
+                        (library.all_reduce)(to.cast_const().cast(), to.cast(), len, code, 0, comm, raw);
+                    library.check("reduce", status)?;
+                }
+                library.check("add up", (library.group_end)())
+            }
+        })
+    }
+
+    fn join_sums(&self, stream: &Stream) -> Result<()> {
+        let (Some(stream), Some(beside)) = (stream.cuda_stream(), self.beside.cuda_stream()) else {
+            return Ok(());
+        };
+        stream.join(beside).map_err(|e| Error::Cuda(format!("cannot order two streams: {e}")))
+    }
+
     fn all_gather(&self, values: Array<'_>, out: ArrayMut<'_>, stream: &Stream) -> Result<()> {
         let (len, dtype) = (values.len(), values.dtype());
         ensure(dtype == out.dtype(), "all_gather", || "what is sent is not what comes".into())?;
@@ -248,6 +283,15 @@ fn bind(stream: &Stream) -> Result<*mut c_void> {
     Ok(cuda.cu_stream().cast())
 }
 
+/// A stream on the device of another, of the highest priority.
+fn first_in_line(stream: &Stream) -> Result<Stream> {
+    let failed = |e| Error::Cuda(format!("cannot make a stream: {e}"));
+    let Some(cuda) = stream.cuda_stream() else { return Ok(stream.clone()) };
+    cuda.context().bind_to_thread().map_err(failed)?;
+    let (_, highest) = cudarc::driver::result::stream::get_priority_range().map_err(failed)?;
+    Stream::from_cudarc(cuda.context().new_stream_with_priority(highest).map_err(failed)?)
+}
+
 fn code(dtype: Dtype) -> c_int {
     match dtype {
         Dtype::I64 => 4,
@@ -285,7 +329,7 @@ fn resized(mut values: ArrayMut<'_>, len: usize, stream: &Stream) -> Result<*mut
 impl Drop for Nccl {
     fn drop(&mut self) {
         let watched = self.watchdog.stop();
-        if watched && self.stream.synchronize().is_ok() {
+        if watched && self.stream.synchronize().is_ok() && self.beside.synchronize().is_ok() {
             // SAFETY: nothing is in flight, and nobody uses the communicator any more.
             _ = unsafe { (self.library.comm_destroy)(self.comm) };
         }

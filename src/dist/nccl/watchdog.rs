@@ -106,7 +106,9 @@ impl Watch {
             state.operations.pop_front();
         }
         if let Some(what) = state.comm.and_then(|comm| self.library.async_error(comm)) {
-            return Some(format!("NCCL says '{what}'"));
+            drop(state);
+            // Which rank is gone says more than that a connection is.
+            return Some(self.processes.find_lost().unwrap_or_else(|| format!("NCCL says '{what}'")));
         }
         // A rank that is finished leaves too: only who waits for it minds.
         let waiting = state.operations.front()?;

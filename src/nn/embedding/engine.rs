@@ -4,7 +4,7 @@ use std::fmt;
 use super::group::{Feature, Group};
 use super::sharding::{Notice, Sharding};
 use super::{Combiner, EmbeddingOption, EmbeddingTable, GradReduceBy, PhysicalTable, Table, coalesce};
-use crate::device::{Buffer, Stream};
+use crate::device::{Buffer, ReadBack, Stream};
 use crate::ops::combine::{self, Denominator, Place};
 use crate::ops::combine_tile;
 use crate::ops::linear_tile::Tile;
@@ -108,9 +108,9 @@ impl EmbeddingEngine {
         }
         let Some(sharding) = &self.sharding else { return Ok(vec![notice]) };
         let mut counts = vec![Vec::new(); sharding.communicator.world_size()];
-        for group in &mut self.groups {
-            let partition = batch.is_some().then_some(&group.partition);
-            let dealt = group.exchange.deal(partition, group.layout.children.len(), sharding, stream)?;
+        let distinct = self.distinct(batch, stream)?;
+        for (group, (ids, table_offsets)) in self.groups.iter_mut().zip(distinct) {
+            let dealt = group.exchange.deal(&ids, &table_offsets, sharding);
             counts.iter_mut().zip(dealt).for_each(|(counts, dealt)| counts.extend(dealt));
         }
         let (asked, notices) = sharding.announce(notice, &counts, stream)?;
@@ -121,6 +121,26 @@ impl EmbeddingEngine {
             group.asked = asked.iter().map(|counts| counts[tables.clone()].to_vec()).collect();
         }
         Ok(notices)
+    }
+
+    /// The distinct ids of a batch in each physical table, and where those of its logical tables begin.
+    /// Waits twice for all of them: for how many there are, then for the ids.
+    fn distinct(&self, batch: Option<&Batch>, stream: &Stream) -> Result<Vec<(Vec<i64>, Vec<u32>)>> {
+        if batch.is_none() {
+            let none = |group: &Group| (Vec::new(), vec![0; group.layout.children.len() + 1]);
+            return Ok(self.groups.iter().map(none).collect());
+        }
+        let read = self.groups.iter().map(|group| group.partition.table_offsets.read_back(stream));
+        let read = read.collect::<Result<Vec<_>>>()?;
+        let offsets = read.into_iter().map(ReadBack::wait).collect::<Result<Vec<_>>>()?;
+        let read = self.groups.iter().zip(&offsets).map(|(group, offsets)| {
+            // The partition has room for as many ids as the batch has.
+            let mut ids = group.partition.ids.clone();
+            ids.resize(offsets[offsets.len() - 1] as usize, stream)?;
+            ids.read_back(stream)
+        });
+        let read = read.collect::<Result<Vec<_>>>()?;
+        read.into_iter().zip(offsets).map(|(ids, offsets)| Ok((ids.wait()?, offsets))).collect()
     }
 
     /// The second half of [`EmbeddingEngine::lookup`]: brings the embeddings.

@@ -104,8 +104,8 @@ impl Group {
 
     /// Finds their rows where they are, and those that others ask for here.
     pub(super) fn fetch(&mut self, insert: bool, sharding: &Sharding, stream: &Stream) -> Result<()> {
-        let asked: Vec<&[u64]> = self.asked.iter().map(Vec::as_slice).collect();
-        self.embeddings = self.exchange.fetch(&asked, self.table.as_mut(), insert, sharding, stream)?;
+        let table = self.table.as_mut();
+        self.embeddings = self.exchange.fetch(&self.asked, table, insert, sharding, stream)?;
         self.d_embeddings = Buffer::zeros(if insert { self.embeddings.len() } else { 0 }, stream)?;
         Ok(())
     }

@@ -103,51 +103,38 @@ pub(super) struct Exchange {
     sent: Vec<usize>,
     /// How many each rank asks for.
     asked: Vec<usize>,
-    /// The ids that all ranks ask for.
+    /// The ids that all ranks ask for, in the order in which they came: by rank, then table.
     owned: Partition,
-    /// They lie in `owned` by table, then rank; they came by rank, then table: where each came.
-    arrivals: Vec<u32>,
     /// Of the ids of `owned`.
     rows: Buffer<u32>,
     embeddings: Buffer<f32>,
 }
 
 impl Exchange {
-    /// Deals the distinct ids of a batch to their owners; how many of each table go to each rank,
-    /// `[rank][table]`. No partition: no batch.
-    pub fn deal(
-        &mut self,
-        partition: Option<&Partition>,
-        tables: usize,
-        sharding: &Sharding,
-        stream: &Stream,
-    ) -> Result<Vec<Vec<u64>>> {
-        let ranks = sharding.ranks();
+    /// Deals the distinct ids of a batch, table after table as `table_offsets` say, to their owners; how
+    /// many of each table go to each rank, `[rank][table]`.
+    pub fn deal(&mut self, ids: &[i64], table_offsets: &[u32], sharding: &Sharding) -> Vec<Vec<u64>> {
+        let (ranks, tables) = (sharding.ranks(), table_offsets.len() - 1);
         let mut counts = vec![vec![0; tables]; ranks];
-        let mut dealt: Vec<Vec<u32>> = vec![Vec::new(); ranks];
-        self.ids.clear();
-        if let Some(partition) = partition {
-            let first = partition.table_offsets.to_vec(stream)?;
-            let ids = partition.ids.to_vec(stream)?;
-            for (table, bounds) in first.windows(2).enumerate() {
-                for place in bounds[0]..bounds[1] {
-                    let owner = sharding.owner.rank(ids[place as usize], ranks);
-                    counts[owner][table] += 1;
-                    dealt[owner].push(place);
-                }
+        let mut dealt: Vec<Vec<u32>> = vec![Vec::with_capacity(2 * ids.len() / ranks); ranks];
+        for (table, bounds) in table_offsets.windows(2).enumerate() {
+            for place in bounds[0]..bounds[1] {
+                let owner = sharding.owner.rank(ids[place as usize], ranks);
+                counts[owner][table] += 1;
+                dealt[owner].push(place);
             }
-            self.ids.extend(dealt.iter().flatten().map(|&place| ids[place as usize]));
         }
         self.sent = dealt.iter().map(Vec::len).collect();
         self.places = dealt.concat();
-        Ok(counts)
+        self.ids = self.places.iter().map(|&place| ids[place as usize]).collect();
+        counts
     }
 
     /// Finds the rows that the others ask for, `asked[rank][table]` many, and brings this rank the
-    /// embeddings of its own batch, in the order of its partition.
+    /// embeddings of its own batch, in the order of its partition. Waits for nothing.
     pub fn fetch(
         &mut self,
-        asked: &[&[u64]],
+        asked: &[Vec<u64>],
         table: &mut dyn Table,
         insert: bool,
         sharding: &Sharding,
@@ -159,47 +146,23 @@ impl Exchange {
         let mut came = Buffer::zeros(0, stream)?;
         let communicator = &sharding.communicator;
         communicator.all_to_all((&ids).into(), &self.sent, (&mut came).into(), &self.asked, stream)?;
-        self.partition(&came.to_vec(stream)?, asked, stream)?;
 
+        let tables = asked.first().map_or(0, Vec::len);
+        let parts = asked.iter().flat_map(|counts| counts.iter().map(|&count| count as usize).enumerate());
+        self.owned = partition_ids::forward_parts(&came, &parts.collect::<Vec<_>>(), tables, stream)?;
         let owned = self.owned.ids.len();
         self.rows.resize(owned, stream)?;
         self.embeddings.resize(owned * dim, stream)?;
         table.lookup(&self.owned, insert, &mut self.rows, &mut self.embeddings, stream)?;
 
-        let inverse = self.owned.inverse.to_vec(stream)?;
-        let mut places = vec![0; self.arrivals.len()];
-        self.arrivals.iter().zip(&inverse).for_each(|(&arrival, &place)| places[arrival as usize] = place);
-        let reply = gather(&self.embeddings, dim, places, stream)?;
+        let reply = gather(&self.embeddings, dim, &self.owned.inverse, stream)?;
         let mut found = Buffer::zeros(0, stream)?;
         let (sent, asked) = (times(&self.sent, dim), times(&self.asked, dim));
         communicator.all_to_all((&reply).into(), &asked, (&mut found).into(), &sent, stream)?;
 
         let mut order = vec![0; self.places.len()];
         self.places.iter().zip(0..).for_each(|(&place, sent)| order[place as usize] = sent);
-        gather(&found, dim, order, stream)
-    }
-
-    /// The distinct ones of the ids that came, by table.
-    fn partition(&mut self, came: &[i64], asked: &[&[u64]], stream: &Stream) -> Result<()> {
-        let tables = asked.first().map_or(0, |counts| counts.len());
-        let mut arrivals: Vec<Vec<u32>> = vec![Vec::new(); tables];
-        let mut next = 0;
-        for counts in asked {
-            for (arrivals, &count) in arrivals.iter_mut().zip(*counts) {
-                arrivals.extend(next..next + count as u32);
-                next += count as u32;
-            }
-        }
-        let ids = arrivals.iter().map(|arrivals| {
-            Buffer::from_vec(arrivals.iter().map(|&arrival| came[arrival as usize]).collect(), stream)
-        });
-        let ids = ids.collect::<Result<Vec<_>>>()?;
-        let columns = ids.iter().enumerate();
-        let columns: Vec<_> =
-            columns.map(|(table, ids)| partition_ids::Column { table, ids, offsets: None }).collect();
-        self.owned = partition_ids::forward(&columns, tables, stream)?;
-        self.arrivals = arrivals.concat();
-        Ok(())
+        gather(&found, dim, &Buffer::from_vec(order, stream)?, stream)
     }
 
     /// Sends the gradients of the batch's distinct ids to their owners; those of the rows that this rank
@@ -212,17 +175,12 @@ impl Exchange {
         sharding: &Sharding,
         stream: &Stream,
     ) -> Result<Gradients> {
-        let sent = gather(d_embeddings, dim, std::mem::take(&mut self.places), stream)?;
+        let places = Buffer::from_vec(std::mem::take(&mut self.places), stream)?;
+        let sent = gather(d_embeddings, dim, &places, stream)?;
         let mut came = Buffer::zeros(0, stream)?;
         let (send, asked) = (times(&self.sent, dim), times(&self.asked, dim));
         sharding.communicator.all_to_all((&sent).into(), &send, (&mut came).into(), &asked, stream)?;
-        let values = reduce_gradients(
-            &self.owned,
-            &gather(&came, dim, std::mem::take(&mut self.arrivals), stream)?,
-            dim,
-            reduce_by,
-            stream,
-        )?;
+        let values = reduce_gradients(&self.owned, &came, dim, reduce_by, stream)?;
         let rows = std::mem::take(&mut self.rows);
         Ok(Gradients { rows, values, count: Some(self.owned.count.clone()) })
     }
@@ -278,14 +236,14 @@ fn shares(inverse: &[u32]) -> Vec<f32> {
 }
 
 /// The rows of `values` at `places`.
-fn gather(values: &Buffer<f32>, dim: usize, places: Vec<u32>, stream: &Stream) -> Result<Buffer<f32>> {
+fn gather(values: &Buffer<f32>, dim: usize, places: &Buffer<u32>, stream: &Stream) -> Result<Buffer<f32>> {
     let count = places.len();
-    let mut out = Buffer::zeros(count * dim, stream)?;
+    let mut out = Buffer::unset(count * dim, stream)?;
     if count > 0 {
         // Each a sum of one.
         let lookup = Lookup {
             embeddings: values,
-            inverse: &Buffer::from_vec(places, stream)?,
+            inverse: places,
             first_id: 0,
             ids: count,
             offsets: &one_each(count, stream)?,

@@ -72,6 +72,10 @@ pub struct Plan {
     sparse_optimizer: Box<dyn SparseOptimizer>,
     /// Batches whose gradients are waiting for [`Plan::apply_gradients`].
     pending_batches: usize,
+    /// How many an update takes, if that is known.
+    batches_an_update: Option<usize>,
+    /// Whether their dense gradients are being added up over the ranks.
+    sums_begun: bool,
     label: Buffer<f32>,
     loss_value: Buffer<f32>,
     d_prediction: Buffer<f32>,
@@ -139,6 +143,8 @@ impl Plan {
             dense_optimizer,
             sparse_optimizer: Box::new(sparse_optimizer),
             pending_batches: 0,
+            batches_an_update: None,
+            sums_begun: false,
             label: Buffer::zeros(0, &stream)?,
             loss_value: Buffer::zeros(1, &stream)?,
             d_prediction: Buffer::zeros(0, &stream)?,
@@ -159,6 +165,12 @@ impl Plan {
         self.communicator.as_deref()
     }
 
+    /// Says that every update takes so many batches. With several ranks the dense gradients are then added
+    /// up during the last one's backward pass; else by [`Plan::apply_gradients`]. The result is the same.
+    pub fn update_every(&mut self, batches: usize) {
+        self.batches_an_update = Some(batches);
+    }
+
     /// Enqueues forward and backward of one batch; the gradients wait for [`Plan::apply_gradients`].
     /// What it says of the batch is known later on a device: ask for it when the next batch is under
     /// way, and before anything learned is kept.
@@ -176,6 +188,10 @@ impl Plan {
     /// [`Plan::train_batch`] if every rank has a batch and none wants to `stop`. A batch without rows is
     /// one too when there are several ranks: its rank learns nothing from it, but counts in the mean.
     pub fn train_or_stop(&mut self, batch: Option<&Batch>, stop: bool) -> Result<Turn> {
+        if self.sums_begun {
+            let what = "apply_gradients is due: an update was to take no more batches (update_every)";
+            return Err(Error::Model(what.into()));
+        }
         let own = match batch {
             None => readiness::END,
             Some(_) if stop => readiness::STOP,
@@ -221,8 +237,15 @@ impl Plan {
         if batches == 0 {
             return Ok(());
         }
-        let communicator = self.communicator.as_deref();
-        let parameters = self.network.average_gradients(batches, communicator, &self.stream)?;
+        let mut ranks = 1;
+        if let Some(communicator) = &self.communicator {
+            if !std::mem::take(&mut self.sums_begun) {
+                self.network.begin_sums(communicator.as_ref(), &self.stream)?;
+            }
+            communicator.join_sums(&self.stream)?;
+            ranks = communicator.world_size();
+        }
+        let parameters = self.network.average_gradients(batches * ranks, &self.stream)?;
         self.dense_optimizer.step(parameters, &self.stream)?;
         self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
     }
@@ -376,15 +399,25 @@ impl Plan {
 
     fn backward(&mut self, rows: usize) -> Result<()> {
         let accumulate = self.pending_batches > 0;
-        let (inputs, embeddings) = (&mut self.inputs, &mut self.embeddings);
-        if rows == 0 {
-            if !accumulate {
-                self.network.clear_gradients(&self.stream)?;
-            }
-            return embeddings.finish_backward(&self.stream);
+        if rows > 0 {
+            let (inputs, embeddings) = (&mut self.inputs, &self.embeddings);
+            let d_prediction = &self.d_prediction;
+            self.network.backward(inputs, embeddings, d_prediction, rows, accumulate, &self.stream)?;
+        } else if !accumulate {
+            self.network.clear_gradients(&self.stream)?;
         }
-        self.network.backward(inputs, embeddings, &self.d_prediction, rows, accumulate, &self.stream)?;
-        inputs.scatter_gradients(embeddings, &self.stream)?;
+        // All that the parameters learn is there: it travels while the embeddings' gradients are made.
+        if let (Some(communicator), Some(batches)) = (&self.communicator, self.batches_an_update)
+            && batches == self.pending_batches + 1
+        {
+            self.network.begin_sums(communicator.as_ref(), &self.stream)?;
+            self.sums_begun = true;
+        }
+        let (inputs, embeddings) = (&mut self.inputs, &mut self.embeddings);
+        if rows > 0 {
+            self.network.backward_inputs(inputs, embeddings, &self.d_prediction, rows, &self.stream)?;
+            inputs.scatter_gradients(embeddings, &self.stream)?;
+        }
         embeddings.finish_backward(&self.stream)
     }
 }

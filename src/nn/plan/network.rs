@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::device::{Buffer, Stream};
-use crate::dist::{Communicator, Reduce};
+use crate::dist::Communicator;
 use crate::nn::Parameter;
 use crate::nn::embedding::EmbeddingEngine;
 use crate::nn::layer::{Backward, Layer, Sequential};
@@ -101,12 +101,12 @@ impl Network {
         Ok(())
     }
 
-    /// From the gradient of the prediction to those of the parameters, of the runs of `inputs`, and
-    /// of the tiles' embeddings.
+    /// From the gradient of the prediction to those of the parameters; unless the first layer gathers its
+    /// input, to that of the input too.
     pub fn backward(
         &mut self,
         inputs: &mut Inputs,
-        embeddings: &mut EmbeddingEngine,
+        embeddings: &EmbeddingEngine,
         d_prediction: &Buffer<f32>,
         rows: usize,
         accumulate: bool,
@@ -125,14 +125,12 @@ impl Network {
         let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
         let parameters = &mut self.parameters[first.parameters.clone()];
         if inputs.is_fused() {
-            return backward_fused(
-                parameters,
-                inputs,
-                embeddings,
-                d_y,
-                first.size(rows, self.precision),
-                accumulate,
-                stream,
+            let (weight, bias) = parameters.split_at_mut(1);
+            let (d_weight, d_bias) = (&mut weight[0].grad, &mut bias[0].grad);
+            let (dense, tiles, size) =
+                (inputs.dense(), inputs.tiles(embeddings)?, first.size(rows, self.precision));
+            return linear_tile::backward_weight(
+                &dense, &tiles, d_y, d_weight, d_bias, size, accumulate, stream,
             );
         }
         let Some((x, mut d_x)) = inputs.whole() else {
@@ -143,6 +141,32 @@ impl Network {
         }
         let pass = Backward { x, y: &first.y, d_y, d_x, rows, accumulate };
         first.layer.backward(parameters, pass, stream)
+    }
+
+    /// The rest of [`Network::backward`] if the first layer gathers its input: to the gradients of the runs
+    /// of `inputs`, and of the tiles' embeddings.
+    pub fn backward_inputs(
+        &self,
+        inputs: &mut Inputs,
+        embeddings: &mut EmbeddingEngine,
+        d_prediction: &Buffer<f32>,
+        rows: usize,
+        stream: &Stream,
+    ) -> Result<()> {
+        if !inputs.is_fused() {
+            return Ok(());
+        }
+        let (first, weight) = (&self.nodes[0], &self.parameters[self.nodes[0].parameters.start].value);
+        let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
+        let size = first.size(rows, self.precision);
+        for (name, first_column) in inputs.gathered() {
+            embeddings.tile_backward(name, first_column, |tile, d_embeddings| {
+                linear_tile::backward_tile(tile, d_y, weight, d_embeddings, size, stream)
+            })?;
+        }
+        inputs.each_gradient(rows, stream, |d_x, width, first_column| {
+            linear_tile::backward_dense(d_y, weight, d_x, width, first_column, size, stream)
+        })
     }
 
     /// Gradients of no batch.
@@ -156,20 +180,14 @@ impl Network {
         parameters.try_for_each(|parameter| communicator.broadcast((&mut parameter.value).into(), 0, stream))
     }
 
-    /// Divides the summed gradients by the number of batches they come from, all ranks' if there are
-    /// several.
-    pub fn average_gradients(
-        &mut self,
-        batches: usize,
-        communicator: Option<&dyn Communicator>,
-        stream: &Stream,
-    ) -> Result<&mut [Parameter]> {
-        if let Some(communicator) = communicator {
-            for parameter in &mut self.parameters {
-                communicator.all_reduce((&mut parameter.grad).into(), Reduce::Sum, stream)?;
-            }
-        }
-        let batches = batches * communicator.map_or(1, Communicator::world_size);
+    /// Begins to add up the gradients over the ranks.
+    pub fn begin_sums(&mut self, communicator: &dyn Communicator, stream: &Stream) -> Result<()> {
+        let gradients = self.parameters.iter_mut().map(|parameter| (&mut parameter.grad).into());
+        communicator.begin_sums(gradients.collect(), stream)
+    }
+
+    /// Divides the summed gradients by the number of batches they come from.
+    pub fn average_gradients(&mut self, batches: usize, stream: &Stream) -> Result<&mut [Parameter]> {
         if batches > 1 {
             for parameter in &mut self.parameters {
                 scale::forward(&mut parameter.grad, 1.0 / batches as f32, stream)?;
@@ -177,30 +195,6 @@ impl Network {
         }
         Ok(&mut self.parameters)
     }
-}
-
-fn backward_fused(
-    parameters: &mut [Parameter],
-    inputs: &mut Inputs,
-    embeddings: &mut EmbeddingEngine,
-    d_y: &Buffer<f32>,
-    size: Size,
-    accumulate: bool,
-    stream: &Stream,
-) -> Result<()> {
-    let (weight, bias) = parameters.split_at_mut(1);
-    let (weight, d_bias) = (&mut weight[0], &mut bias[0].grad);
-    let (dense, tiles) = (inputs.dense(), inputs.tiles(embeddings)?);
-    let d_weight = &mut weight.grad;
-    linear_tile::backward_weight(&dense, &tiles, d_y, d_weight, d_bias, size, accumulate, stream)?;
-    for (name, first_column) in inputs.gathered() {
-        embeddings.tile_backward(name, first_column, |tile, d_embeddings| {
-            linear_tile::backward_tile(tile, d_y, &weight.value, d_embeddings, size, stream)
-        })?;
-    }
-    inputs.each_gradient(size.rows, stream, |d_x, width, first_column| {
-        linear_tile::backward_dense(d_y, &weight.value, d_x, width, first_column, size, stream)
-    })
 }
 
 impl Node {

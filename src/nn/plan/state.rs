@@ -54,7 +54,7 @@ impl Plan {
             }
             metric.restore(&state, &self.stream)?;
         }
-        self.pending_batches = 0;
+        (self.pending_batches, self.sums_begun) = (0, false);
         let left: Vec<_> = (tables.iter().map(|t| &t.name)).chain(arrays.iter().map(|a| &a.name)).collect();
         if !left.is_empty() {
             return Err(Error::Model(format!("the model has no {left:?}")));
