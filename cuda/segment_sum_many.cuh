@@ -16,6 +16,7 @@
 // on the positions alone.
 #pragma once
 
+#include "known_offsets.cuh"
 #include "term.cuh"
 
 namespace recis {
@@ -53,38 +54,8 @@ __device__ __forceinline__ Run table_run(const recis_occurrences& o) {
   return run_of(o, place(o.table_offsets[o.table]), place(o.table_offsets[o.table + 1]));
 }
 
-// The offsets of every 2^shift-th segment in shared memory: a search for a segment begins there.
-constexpr int kKnown = 1024;
-struct KnownOffsets {
-  const int32_t *known, *offsets;
-  uint32_t segments, first_half;
-  int shift;
-
-  __device__ __forceinline__ KnownOffsets(const recis_lookup& lookup, int32_t* memory)
-      : known(memory), offsets(lookup.offsets), segments(uint32_t(lookup.segments)), first_half(1), shift(0) {
-    const uint32_t last = segments - 1;
-    while (last >> shift >= kKnown) ++shift;
-    while (first_half <= last / 2) first_half *= 2;
-    for (uint32_t i = threadIdx.x; i <= last >> shift; i += kThreads) memory[i] = offsets[i << shift];
-  }
-
-  // The segments of several ids: the last one that begins at or before each. Searched for side by side,
-  // since every step of a search waits for the one before.
-  template <int count>
-  __device__ __forceinline__ void find(const int64_t (&id)[count], uint32_t (&segment)[count]) const {
-#pragma unroll
-    for (int k = 0; k < count; ++k) segment[k] = 0;
-    for (uint32_t half = first_half; half > 0; half /= 2) {
-#pragma unroll
-      for (int k = 0; k < count; ++k) {
-        const uint32_t middle = segment[k] + half;
-        if (middle >= segments) continue;
-        const int32_t begin = half >> shift ? known[middle >> shift] : offsets[middle];
-        if (begin <= id[k]) segment[k] = middle;
-      }
-    }
-  }
-};
+// A table's blocks are counted from the one that its positions begin in.
+__device__ __forceinline__ int64_t first_block(Run table) { return table.begin / kBlockPositions; }
 
 // What a position adds to which embedding.
 struct alignas(16) Addend {
@@ -120,13 +91,16 @@ __device__ __forceinline__ void find_addends(const recis_lookup& lookup, const r
     id[k] = entry.id;
   }
   offsets.find(id, segment);
+  Segment all[kThreadPositions];
+#pragma unroll
+  for (int k = 0; k < kThreadPositions; ++k)
+    all[k] = segment_of(lookup.offsets, segment[k], lookup.capacity);
 #pragma unroll
   for (int k = 0; k < kThreadPositions; ++k) {
     const int i = 32 * k + lane;
-    Term term{kNoSegment, 0};
-    if (place[k] != RECIS_NO_ROW)
-      term = source.term(segment[k], segment_of(lookup.offsets, segment[k], lookup.capacity), id[k]);
-    addends[i + (i >> chunk_shift)] = {place[k], term};
+    // What another feature's position would add as this one's first id is not used.
+    const Term term = source.term(segment[k], all[k], id[k] < 0 ? 0 : id[k]);
+    addends[i + (i >> chunk_shift)] = {place[k], place[k] != RECIS_NO_ROW ? term : Term{kNoSegment, 0}};
   }
 }
 
@@ -253,19 +227,21 @@ __global__ void __launch_bounds__(kThreads, 3)
   // A chunk and one more each, so that groups read from different banks.
   __shared__ Addend addends[kBlockPositions + kThreads];
   __shared__ Borders<width> borders;
-  const int64_t block = blockIdx.x, begin = block * kBlockPositions, end = begin + kBlockPositions;
   const int64_t dim = lookup.dim, column = lane_column<width>(shift) + (int64_t(blockIdx.y) * width << shift);
   const bool inside = column < dim, leads = column == 0;
-  const KnownOffsets offsets(lookup, known);
+  const int64_t block = blockIdx.x;
+  KnownOffsets offsets(lookup);
   const Run table = table_run(occurrences);
+  const int64_t begin = (first_block(table) + block) * kBlockPositions, end = begin + kBlockPositions;
+  if (threadIdx.x == 0 && leads) scratch.head_places[block] = scratch.tail_places[block] = RECIS_NO_ROW;
+  if (begin >= table.end) return;
   const int64_t ids = ids_there(lookup);
+  offsets.store(known);
+  __syncthreads();
   if (threadIdx.x == 0) {
-    if (leads) scratch.head_places[block] = scratch.tail_places[block] = RECIS_NO_ROW;
     borders.before = entry_at(lookup, occurrences, table, ids, begin - 1).place;
     borders.after = entry_at(lookup, occurrences, table, ids, end).place;
   }
-  if (end <= table.begin || begin >= table.end) return;
-  __syncthreads();
   static_assert(kThreadPositions == 1 << 3);
   const int chunk_shift = shift + 3, group = int(threadIdx.x) >> shift;
   const int first = int(threadIdx.x) / 32 * 32 * kThreadPositions;  // of the warp's positions
@@ -310,11 +286,13 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t dim = lookup.dim, column = lane_column<width>(shift) + (int64_t(blockIdx.y) * width << shift);
   const int groups = kThreads >> shift, group = int(threadIdx.x) >> shift;
   const bool inside = column < dim;
+  const int64_t blocks_before = first_block(table_run(occurrences));
   // The last block that the run of a block's tail may reach.
   const auto last_of = [&](int64_t block) {
     const uint32_t place = block < blocks ? scratch.tail_places[block] : RECIS_NO_ROW;
     if (place == RECIS_NO_ROW) return block;
-    const int64_t last = (int64_t(occurrences.starts[int64_t(place) + 1]) - 1) / kBlockPositions;
+    const int64_t position = int64_t(occurrences.starts[int64_t(place) + 1]) - 1;
+    const int64_t last = position / kBlockPositions - blocks_before;
     return last < block ? block : last < blocks ? last : blocks - 1;
   };
   // A share of the heads that belong to it: every `of`th.

@@ -1,10 +1,13 @@
 //! The gradients of combine and combine_tile where their sums take another way: at the borders between few
 //! ids and many, of warps, chunks and blocks, and where features share a table.
 
+use recis::ffi::recis_denominator;
+use recis::ffi::simt::{recis_combine_backward, recis_combine_backward_workspace_size};
 use recis::ops::combine::Place;
 
 use crate::combine::{self, Batch, Spec, batches_with_room};
 use crate::combine_tile;
+use crate::common::*;
 
 /// Room that makes a feature one of many ids.
 const MANY: usize = 4097;
@@ -123,5 +126,44 @@ fn many_segments() {
         let batch = Batch::new(&[Spec { table: 0, lengths, ids: 900, hot: 2, spare: MANY }]);
         combine::run(&batch, 4, true, 2, place(4));
         combine_tile::run(&batch, 4, 12, place(48));
+    }
+}
+
+/// Places at and above `unique` are passed over, whatever the others get.
+#[test]
+fn places_beyond_the_embeddings_get_nothing() {
+    for spare in [0, MANY] {
+        let batch = Batch::new(&[Spec { spare, ..feature(0, 3000, 50, 2) }]);
+        let (dim, segments) = (8, batch.features[0].offsets.len() - 1);
+        let d_out = Guarded::new(&tame_floats(1, segments * dim));
+        let sums = |unique: usize| {
+            let (embeddings, d_embeddings) =
+                (Guarded::new(&vec![0f32; unique * dim]), Guarded::new(&vec![0f32; unique * dim]));
+            let (mut lookup, occurrences) = (batch.lookup(0, dim, &embeddings), batch.occurrences(0));
+            lookup.unique = unique as i64;
+            let mut bytes = 0;
+            ok(unsafe { recis_combine_backward_workspace_size(&lookup, &occurrences, &mut bytes) });
+            let workspace = Guarded::new(&vec![0xa5u8; bytes]);
+            ok(unsafe {
+                recis_combine_backward(
+                    &lookup,
+                    &occurrences,
+                    std::ptr::null(),
+                    recis_denominator::RECIS_ONE,
+                    d_out.ptr(),
+                    0,
+                    dim as i64,
+                    d_embeddings.ptr(),
+                    workspace.ptr().cast(),
+                    bytes,
+                    STREAM,
+                )
+            });
+            d_embeddings.to_vec()
+        };
+        let all = sums(batch.unique);
+        for unique in [1, 20, batch.unique - 1] {
+            assert_close(&sums(unique), &all[..unique * dim], 100.0, &format!("{unique} places"));
+        }
     }
 }
