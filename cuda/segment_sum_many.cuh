@@ -27,7 +27,7 @@ constexpr int kThreadPositions = 8;
 constexpr int kBlockPositions = kThreads * kThreadPositions;
 constexpr int kFewParts = 16;  // heads that a group of lanes adds alone
 
-// Scratch memory: of each block
+// Scratch memory: what each block leaves.
 struct SumScratch {
   uint32_t* head_places;  // [blocks] whose run came from the block before; RECIS_NO_ROW: none
   uint32_t* tail_places;  // [blocks] whose run begins there and goes on in the next; or RECIS_NO_ROW
