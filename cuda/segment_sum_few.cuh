@@ -56,9 +56,10 @@ struct Led {
 };
 __device__ __forceinline__ Led led_by(const FewIds& few, int64_t id) {
   const Led none{0, {0, 0}};
-  if (id >= few.ids) return none;
-  const int64_t first_id = few.lookup.first_id, place = few.lookup.inverse[first_id + id];
-  if (place >= places_there(few.lookup, few.occurrences)) return none;
+  // Within the array if there is no such id: so the load need not wait for the number of ids.
+  const int64_t first_id = few.lookup.first_id, last = few.lookup.capacity - 1;
+  const int64_t place = few.lookup.inverse[first_id + (id < last ? id : last)];
+  if (id >= few.ids || place >= places_there(few.lookup, few.occurrences)) return none;
   // Positions ascend within the run: those of features before and behind this one are at its ends.
   Run run = run_of(few.occurrences, place, place + 1);
   run.begin = few.first_from(run, first_id);
