@@ -1,20 +1,27 @@
-//! Sums and means of a segment's embeddings: the sequences of the document's batch.
+//! Sums and means of a segment's embeddings: the sequences of the document's batch, and its columns of one
+//! id a row.
 
 mod common;
 
 use common::data::{Feature, ROWS};
 use common::{Bench, Work, data, run};
 use recis::Result;
-use recis::device::Buffer;
+use recis::device::{Buffer, Stream};
 use recis::ops::combine::{Denominator, Place, backward, forward};
 
 fn main() {
-    run(&[("combine", combine)]);
+    run(&[
+        ("combine", |bench| combine(bench, "1024x763", Feature::sequence(10_000, 0.0, &bench.stream())?)),
+        ("combine/one", |bench| combine(bench, "1024x1", one_id_a_row(&bench.stream())?)),
+    ]);
 }
 
-fn combine(bench: &mut Bench<'_>) -> Result<()> {
+fn one_id_a_row(stream: &Stream) -> Result<Feature> {
+    Feature::new(data::ids(ROWS, 10_000, 0.0), (0..=ROWS as i32).collect(), 16, stream)
+}
+
+fn combine(bench: &mut Bench<'_>, shape: &str, feature: Feature) -> Result<()> {
     let stream = bench.stream();
-    let feature = Feature::sequence(10_000, 0.0, &stream)?;
     let (lookup, dim) = (feature.lookup(), feature.dim);
     let place = Place { first_column: 0, stride: dim };
     let mut out = Buffer::zeros(ROWS * dim, &stream)?;
@@ -24,13 +31,13 @@ fn combine(bench: &mut Bench<'_>) -> Result<()> {
     for (name, denominator) in [("sum", Denominator::One), ("mean", Denominator::Count)] {
         // In: ids, embeddings. Out: a row a segment.
         let work = Work::moving(4 * feature.count + feature.embedding_bytes() + bytes_out);
-        bench.measure(&format!("combine/forward_{name}/1024x763x{dim}"), work, |stream| {
+        bench.measure(&format!("combine/forward_{name}/{shape}x{dim}"), work, |stream| {
             forward(&lookup, None, denominator, &mut out, place, stream)
         })?;
         // In: where each id occurs, a row a segment. Added to: gradients of the embeddings.
         let work =
             Work::moving(4 * (feature.count + feature.unique) + 2 * feature.embedding_bytes() + bytes_out);
-        bench.measure(&format!("combine/backward_{name}/1024x763x{dim}"), work, |stream| {
+        bench.measure(&format!("combine/backward_{name}/{shape}x{dim}"), work, |stream| {
             backward(&lookup, None, denominator, &d_out, place, &mut d_embeddings, stream)
         })?;
     }

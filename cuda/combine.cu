@@ -115,24 +115,22 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// What an id's gradient is multiplied by, beside its segment.
-struct MakeTerm {
-  const int32_t* offsets;
-  const float* weights;
-  const float* scales;  // null: by the denominator
-  recis_denominator denominator;
-
-  __device__ __forceinline__ Term operator()(int64_t segment, int64_t id) const {
-    const int64_t ids = int64_t(offsets[segment + 1]) - offsets[segment];
-    const float scale = scales ? scales[segment] : scale_of(denominator, ids, 1.0f);
-    return {uint32_t(segment), uint32_t(__float_as_int((weights ? weights[id] : 1.0f) * scale))};
-  }
-};
-
+// What an id adds: its segment's gradient times a factor, the word.
 struct Source {
   const float* d_out;
   int64_t stride;
-  __device__ __forceinline__ const float* gradient(Term term) const { return d_out + term.segment * stride; }
+  const float* weights;
+  const float* scales;  // of each segment; null: by the denominator
+  recis_denominator denominator;
+
+  __device__ __forceinline__ Term term(uint32_t segment, Segment ids, int64_t id) const {
+    const float scale = scales ? scales[segment] : scale_of(denominator, ids.end - ids.begin, 1.0f);
+    return {segment, uint32_t(__float_as_int((weights ? weights[id] : 1.0f) * scale))};
+  }
+  template <int width>
+  __device__ __forceinline__ Floats<width> load(Term term, int64_t column) const {
+    return load_floats<width>(d_out + term.segment * stride + column);
+  }
   __device__ __forceinline__ float factor(Term term) const { return __int_as_float(int(term.word)); }
 };
 
@@ -219,8 +217,8 @@ extern "C" int recis_combine_backward(const recis_lookup* lookup, const recis_oc
   } else if (denominator == RECIS_WEIGHTS) {
     denominator = RECIS_COUNT;
   }
-  const MakeTerm make{lookup->offsets, weights, by_weights ? scratch.scales : nullptr, denominator};
-  const bool wide = columns_are_wide(lookup->dim, first_column, out_stride);
-  return sum_by_id(op, *lookup, *occurrences, make, Source{d_out + first_column, out_stride}, wide,
+  const Source source{d_out + first_column, out_stride, weights, by_weights ? scratch.scales : nullptr,
+                      denominator};
+  return sum_by_id(op, *lookup, *occurrences, source, columns_are_wide(lookup->dim, first_column, out_stride),
                    scratch.sum, d_embeddings, stream);
 }

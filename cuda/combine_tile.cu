@@ -48,22 +48,18 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// An id within the tile: its place in the segment is the word.
-struct MakeTerm {
-  const int32_t* offsets;
-  int64_t tile_len;
-
-  __device__ __forceinline__ Term operator()(int64_t segment, int64_t id) const {
-    const int64_t k = id - offsets[segment];
-    return k >= 0 && k < tile_len ? Term{uint32_t(segment), uint32_t(k)} : Term{kNoSegment, 0};
-  }
-};
-
+// What an id within the tile adds: the gradient at its place in the segment, the word.
 struct Source {
   const float* d_out;
-  int64_t stride, dim;
-  __device__ __forceinline__ const float* gradient(Term term) const {
-    return d_out + term.segment * stride + term.word * dim;
+  int64_t stride, dim, tile_len;
+
+  __device__ __forceinline__ Term term(uint32_t segment, Segment ids, int64_t id) const {
+    const int64_t k = id - ids.begin;
+    return k >= 0 && k < tile_len ? Term{segment, uint32_t(k)} : Term{kNoSegment, 0};
+  }
+  template <int width>
+  __device__ __forceinline__ Floats<width> load(Term term, int64_t column) const {
+    return load_once<width>(d_out + term.segment * stride + term.word * dim + column);
   }
   __device__ __forceinline__ float factor(Term) const { return 1.0f; }
 };
@@ -96,8 +92,7 @@ int combine_tile_backward(const char* op, const recis_lookup& lookup, const reci
   const SumScratch scratch = sum_scratch(cut, lookup, occurrences);
   if (int status = require_workspace(workspace, bytes, cut.bytes(), op)) return status;
   if (lookup.segments == 0 || lookup.capacity == 0 || lookup.unique == 0 || tile_len == 0) return RECIS_OK;
-  return sum_by_id(op, lookup, occurrences, MakeTerm{lookup.offsets, tile_len},
-                   Source{d_out + first_column, out_stride, lookup.dim},
+  return sum_by_id(op, lookup, occurrences, Source{d_out + first_column, out_stride, lookup.dim, tile_len},
                    columns_are_wide(lookup.dim, first_column, out_stride), scratch, d_embeddings, stream);
 }
 

@@ -15,6 +15,25 @@ template <int width>
 __device__ __forceinline__ Floats<width> load_floats(const float* from) {
   return *reinterpret_cast<const Floats<width>*>(from);
 }
+// The same of floats that are read once, while their neighbours are read soon: they take no place in the
+// first cache, and the second one loads the 128 bytes around them. Pieces of 64 bytes, here and there, come
+// at half the memory's rate only.
+template <int width>
+__device__ __forceinline__ Floats<width> load_once(const float* from) {
+  Floats<width> floats;
+#ifdef RECIS_SIMT
+  floats = load_floats<width>(from);
+#else
+  float(&value)[width] = floats.value;
+  if constexpr (width == 4)
+    asm("ld.global.nc.L1::no_allocate.L2::128B.v4.f32 {%0, %1, %2, %3}, [%4];"
+        : "=f"(value[0]), "=f"(value[1]), "=f"(value[2]), "=f"(value[3])
+        : "l"(from));
+  else
+    asm("ld.global.nc.L1::no_allocate.L2::128B.f32 %0, [%1];" : "=f"(value[0]) : "l"(from));
+#endif
+  return floats;
+}
 template <int width>
 __device__ __forceinline__ void store_floats(float* to, const Floats<width>& floats) {
   const float(&value)[width] = floats.value;

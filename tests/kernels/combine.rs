@@ -1,5 +1,6 @@
 use recis::ffi::simt::{
     recis_combine_backward, recis_combine_backward_workspace_size, recis_combine_forward,
+    recis_simt_allow_races,
 };
 use recis::ffi::{recis_denominator, recis_lookup, recis_occurrences};
 use recis::ops::combine::{Denominator, Place};
@@ -43,6 +44,15 @@ pub struct Feature {
 
 impl Batch {
     pub fn new(specs: &[Spec]) -> Self {
+        Self::with_ids(specs, |spec, i, bits| match spec.ids {
+            _ if bits >> 61 < spec.hot => 0,
+            0 => i as u64 * 77 % 65_536 + (i as u64 / 65_536) * 65_536,
+            ids => bits % ids,
+        })
+    }
+
+    /// Of a feature's id its number says what it is, or some bits.
+    pub fn with_ids(specs: &[Spec], id: impl Fn(&Spec, usize, u64) -> u64) -> Self {
         let mut first = 0;
         let mut keys = Vec::new();
         let mut features = Vec::new();
@@ -51,12 +61,7 @@ impl Batch {
             spec.lengths.iter().for_each(|n| offsets.push(offsets.last().unwrap() + *n as i32));
             let count = *offsets.last().unwrap() as usize;
             for (i, bits) in bits(seed as u64 + 9, count).enumerate() {
-                let id = match spec.ids {
-                    _ if bits >> 61 < spec.hot => 0,
-                    0 => i as u64 * 77 % 65_536 + (i as u64 / 65_536) * 65_536,
-                    ids => bits % ids,
-                };
-                keys.push((spec.table, id, (first + i) as u32));
+                keys.push((spec.table, id(spec, i, bits), (first + i) as u32));
             }
             features.push((spec, first, offsets, vec![0; count]));
             first += count + spec.spare;
@@ -137,33 +142,42 @@ impl Batch {
 
 /// Batches with one feature of interest each, the first: what goes wrong first with segments and ids.
 pub fn batches() -> Vec<Batch> {
+    batches_with_room(0)
+}
+
+/// The same, with room for so many more ids in the feature of interest.
+pub fn batches_with_room(room: usize) -> Vec<Batch> {
     let spec =
         |table, lengths: &[usize], ids, hot| Spec { table, lengths: lengths.to_vec(), ids, hot, spare: 0 };
+    let batch = |mut specs: Vec<Spec>| {
+        specs[0].spare += room;
+        Batch::new(&specs)
+    };
     let mixed: Vec<usize> = (0..60).map(|i| [0, 1, 3, 0, 40, 2, 9][i % 7]).collect();
     vec![
-        Batch::new(&[spec(0, &[], 0, 0)]),
-        Batch::new(&[spec(0, &[0, 0, 0], 0, 0)]),
-        Batch::new(&[Spec { spare: 5, ..spec(0, &[0], 0, 0) }]),
-        Batch::new(&[spec(0, &[1], 0, 0)]),
-        Batch::new(&[Spec { spare: 3, ..spec(1, &[1, 0, 2, 0], 2, 0) }]),
+        batch(vec![spec(0, &[], 0, 0)]),
+        batch(vec![spec(0, &[0, 0, 0], 0, 0)]),
+        batch(vec![Spec { spare: 5, ..spec(0, &[0], 0, 0) }]),
+        batch(vec![spec(0, &[1], 0, 0)]),
+        batch(vec![Spec { spare: 3, ..spec(1, &[1, 0, 2, 0], 2, 0) }]),
         // All ids different, few, one that is most, one only.
-        Batch::new(&[spec(0, &mixed, 0, 0)]),
-        Batch::new(&[Spec { spare: 100, ..spec(0, &mixed, 7, 0) }]),
-        Batch::new(&[spec(0, &mixed, 50, 6)]),
-        Batch::new(&[spec(0, &[700, 0, 1, 600], 1, 0)]),
+        batch(vec![spec(0, &mixed, 0, 0)]),
+        batch(vec![Spec { spare: 100, ..spec(0, &mixed, 7, 0) }]),
+        batch(vec![spec(0, &mixed, 50, 6)]),
+        batch(vec![spec(0, &[700, 0, 1, 600], 1, 0)]),
         // Between features of the same table and of others.
-        Batch::new(&[
+        batch(vec![
             Spec { spare: 11, ..spec(1, &mixed, 30, 2) },
             spec(1, &[100, 0, 5], 40, 2),
             spec(0, &[50, 8], 10, 0),
             spec(2, &mixed, 1, 0),
         ]),
         // The last of its table, which the others begin.
-        Batch::new(&[spec(3, &[9; 20], 25, 1), spec(0, &[33, 1], 0, 0), spec(3, &[7; 40], 50, 3)]),
+        batch(vec![spec(3, &[9; 20], 25, 1), spec(0, &[33, 1], 0, 0), spec(3, &[7; 40], 50, 3)]),
     ]
 }
 
-/// Ids enough for the large chunks, most of them at one place, some alone.
+/// Ids enough for many blocks, most of them at one place, some alone.
 pub fn large_batch() -> Batch {
     let lengths: Vec<usize> = (0..90).map(|i| 300 + 13 * i).collect();
     let other = Spec { table: 0, lengths: vec![0, 500], ids: 3, hot: 2, spare: 0 };
@@ -229,7 +243,8 @@ fn factors(weights: Option<&[f32]>, denominator: Denominator, ids: std::ops::Ran
     ids.map(|i| weight(i) / scale).collect()
 }
 
-fn run(batch: &Batch, dim: usize, weighted: bool, which: usize, place: Place) {
+/// Combines the first feature, and its gradients, and compares.
+pub fn run(batch: &Batch, dim: usize, weighted: bool, which: usize, place: Place) {
     let (denominator, raw) = DENOMINATORS[which];
     let feature = &batch.features[0];
     let segments = feature.offsets.len() - 1;
@@ -352,17 +367,26 @@ fn many_positions() {
 /// What a caller must not pass may give nonsense, but must not be followed out of the arrays.
 #[test]
 fn indices_out_of_bounds_are_passed_over() {
-    let mut batch = Batch::new(&[Spec { table: 0, lengths: vec![5; 40], ids: 20, hot: 1, spare: 0 }]);
+    pass_over_out_of_bounds(5);
+    // Embeddings that several blocks think to be theirs alone.
+    unsafe { recis_simt_allow_races(1) };
+    pass_over_out_of_bounds(125);
+    unsafe { recis_simt_allow_races(0) };
+}
+
+fn pass_over_out_of_bounds(len: usize) {
+    let total = 40 * len;
+    let mut batch = Batch::new(&[Spec { table: 0, lengths: vec![len; 40], ids: 20, hot: 1, spare: 0 }]);
     let wild = |seed, len: usize| -> Vec<u32> {
         bits(seed, len).map(|bits| if bits % 2 == 0 { bits as u32 } else { bits as u32 % 50 }).collect()
     };
     let feature = &mut batch.features[0];
-    feature.device_inverse = Guarded::new(&wild(1, 200));
+    feature.device_inverse = Guarded::new(&wild(1, total));
     feature.device_offsets = Guarded::new(&wild(2, 41).iter().map(|&x| x as i32).collect::<Vec<_>>());
-    (batch.positions, batch.starts) = (Guarded::new(&wild(3, 200)), Guarded::new(&wild(4, 201)));
+    (batch.positions, batch.starts) = (Guarded::new(&wild(3, total)), Guarded::new(&wild(4, total + 1)));
     let embeddings = Guarded::new(&tame_floats(1, batch.unique * 8));
     let (lookup, out) = (batch.lookup(0, 8, &embeddings), Guarded::new(&tame_floats(2, 40 * 8)));
-    let weights = Guarded::new(&tame_floats(3, 200));
+    let weights = Guarded::new(&tame_floats(3, total));
     for tables in [[0, 20], [20, 0], [u32::MAX, 3], [7, u32::MAX]] {
         batch.table_offsets = Guarded::new(&tables);
         let occurrences = batch.occurrences(0);

@@ -7,7 +7,8 @@ use recis::ops::cpu;
 use crate::combine::{Batch, Reference, Spec, batches, large_batch};
 use crate::common::*;
 
-fn run(batch: &Batch, dim: usize, tile_len: usize, place: Place) {
+/// Combines the first feature, and its gradients, and compares.
+pub fn run(batch: &Batch, dim: usize, tile_len: usize, place: Place) {
     let feature = &batch.features[0];
     let segments = feature.offsets.len() - 1;
     let what = format!("dim {dim}, {segments} segments, {} ids, tile_len {tile_len}", feature.places.len());

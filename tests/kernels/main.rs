@@ -25,6 +25,7 @@ mod relu;
 mod root;
 mod rows;
 mod scale;
+mod segment_sum;
 mod sigmoid;
 mod sparse_adamw;
 mod string_hash;
