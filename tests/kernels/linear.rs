@@ -75,14 +75,14 @@ pub fn check_product(
     errors.check(what);
 }
 
-/// All passes of a layer, each twice.
 fn run(rows: usize, inputs: usize, outputs: usize) {
-    let size = recis_linear_size {
-        rows: rows as i64,
-        inputs: inputs as i64,
-        outputs: outputs as i64,
-        precision: recis_precision::RECIS_FP32,
-    };
+    run_at(recis_precision::RECIS_FP32, |x| x, [rows, inputs, outputs]);
+}
+
+/// All passes of a layer, each twice; products are those of factors that `round` has passed.
+fn run_at(precision: recis_precision, round: fn(f32) -> f32, [rows, inputs, outputs]: [usize; 3]) {
+    let size =
+        recis_linear_size { rows: rows as i64, inputs: inputs as i64, outputs: outputs as i64, precision };
     let mut bytes = 0;
     ok(unsafe { recis_linear_workspace_size(&size, &mut bytes) });
     let workspace = Guarded::new(&vec![0x55u8; bytes]);
@@ -90,6 +90,8 @@ fn run(rows: usize, inputs: usize, outputs: usize) {
     let what = |pass| format!("{pass} {rows} x {inputs} -> {outputs}");
     let (x, weight) = (tame_floats(1, rows * inputs), tame_floats(2, inputs * outputs));
     let (bias, d_y) = (tame_floats(3, outputs), tame_floats(4, rows * outputs));
+    let rounded = |values: &[f32]| values.iter().map(|&x| round(x)).collect::<Vec<_>>();
+    let (factors, weights, gradients) = (rounded(&x), rounded(&weight), rounded(&d_y));
     let (on_x, on_weight) = (Guarded::new(&x), Guarded::new(&weight));
     let (on_bias, on_d_y) = (Guarded::new(&bias), Guarded::new(&d_y));
 
@@ -100,7 +102,7 @@ fn run(rows: usize, inputs: usize, outputs: usize) {
         y.to_vec()
     };
     let y = forward();
-    let (a, b) = (View::rows(&x, inputs), View::rows(&weight, inputs).t());
+    let (a, b) = (View::rows(&factors, inputs), View::rows(&weights, inputs).t());
     check_product(&y, [rows, outputs, inputs], a, b, |_, column| bias[column], &what("forward"));
     assert_same(&forward(), &y, &what("forward again"));
 
@@ -111,7 +113,7 @@ fn run(rows: usize, inputs: usize, outputs: usize) {
         d_x.to_vec()
     };
     let d_x = backward_input();
-    let (a, b) = (View::rows(&d_y, outputs), View::rows(&weight, inputs));
+    let (a, b) = (View::rows(&gradients, outputs), View::rows(&weights, inputs));
     check_product(&d_x, [rows, inputs, outputs], a, b, |_, _| 0.0, &what("backward_input"));
     assert_same(&backward_input(), &d_x, &what("backward_input again"));
 
@@ -139,13 +141,14 @@ fn run(rows: usize, inputs: usize, outputs: usize) {
             (d_weight.to_vec(), d_bias.to_vec())
         };
         let (d_weight, d_bias) = backward_weight();
-        let (a, b) = (View::rows(&d_y, outputs).t(), View::rows(&x, inputs));
+        let (a, b) = (View::rows(&gradients, outputs).t(), View::rows(&factors, inputs));
         let before = |old: f32| if accumulate == 1 { old } else { 0.0 };
         let start = |row: usize, column: usize| before(old[row * inputs + column]);
         check_product(&d_weight, [outputs, inputs, rows], a, b, start, &what("backward_weight"));
         let ones = [1.0; 1];
         let ones = View { data: &ones, strides: (0, 0) };
         let start = |row: usize, _| before(old_bias[row]);
+        let a = View::rows(&d_y, outputs).t();
         check_product(&d_bias, [outputs, 1, rows], a, ones, start, &what("backward_bias"));
         let again = backward_weight();
         assert_same(&again.0, &d_weight, &what("backward_weight again"));
@@ -172,10 +175,60 @@ fn small_tiles() {
 }
 
 /// The depth is split in forward and for the weight; there are enough tiles to do without for the input.
+const LARGE: [usize; 3] = [1028, 1028, 68];
+
 #[test]
 fn large_tiles() {
+    let [rows, inputs, outputs] = LARGE;
+    run(rows, inputs, outputs);
+    // Too narrow for loads of 16 bytes: small tiles.
     run(1025, 1027, 65);
-    run(1028, 1028, 68);
+}
+
+/// Ties go away from zero.
+fn to_tf32(x: f32) -> f32 {
+    f32::from_bits((x.to_bits() + 0x1000) & !0x1fff)
+}
+
+/// Ties go to the even one.
+fn to_bf16(x: f32) -> f32 {
+    f32::from_bits((x.to_bits() + 0x7fff + (x.to_bits() >> 16 & 1)) & !0xffff)
+}
+
+#[test]
+fn factors_of_large_tiles_are_rounded_as_asked() {
+    run_at(recis_precision::RECIS_TF32, to_tf32, LARGE);
+    run_at(recis_precision::RECIS_BF16, to_bf16, LARGE);
+    // Small products are not.
+    run_at(recis_precision::RECIS_BF16, |x| x, [65, 33, 17]);
+}
+
+#[test]
+fn what_is_not_finite_stays_in_its_row_of_large_tiles() {
+    for precision in [recis_precision::RECIS_FP32, recis_precision::RECIS_TF32, recis_precision::RECIS_BF16] {
+        let [rows, inputs, outputs] = LARGE;
+        let [rows_, inputs_, outputs_] = LARGE.map(|size| size as i64);
+        let size = recis_linear_size { rows: rows_, inputs: inputs_, outputs: outputs_, precision };
+        let mut bytes = 0;
+        ok(unsafe { recis_linear_workspace_size(&size, &mut bytes) });
+        let workspace = Guarded::new(&vec![0u8; bytes]);
+        let mut x = vec![1.0f32; rows * inputs];
+        // As a device makes it: all bits but the sign's.
+        x[5 * inputs + 7] = f32::from_bits(0x7fff_ffff);
+        x[600 * inputs + 1000] = f32::NEG_INFINITY;
+        let (x, weight) = (Guarded::new(&x), Guarded::new(&vec![1.0f32; outputs * inputs]));
+        let (bias, y) = (Guarded::new(&vec![0.0f32; outputs]), Guarded::new(&vec![7.0f32; rows * outputs]));
+        let (x, weight, bias, to) = (x.ptr(), weight.ptr(), bias.ptr(), y.ptr());
+        let w = workspace.ptr().cast();
+        ok(unsafe { recis_linear_forward(x, weight, bias, to, &size, w, bytes, STREAM) });
+        for (i, y) in y.to_vec().into_iter().enumerate() {
+            match i / outputs {
+                5 => assert!(y.is_nan(), "{precision:?}: {y}"),
+                600 => assert!(!y.is_finite(), "{precision:?}: {y}"),
+                _ => assert_eq!(y, inputs as f32, "{precision:?}"),
+            }
+        }
+    }
 }
 
 #[test]

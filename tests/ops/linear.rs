@@ -1,4 +1,4 @@
-use recis::device::{Buffer, Stream};
+use recis::device::{Buffer, Device, Stream};
 use recis::ops::linear::{Precision, Size, backward_input, backward_weight, forward};
 
 use crate::common::{each, floats, on, read, rng};
@@ -58,6 +58,54 @@ fn as_exact_as_a_plain_sum_at_awkward_sizes() {
                 assert_close(&read(&d_w, stream), &expected, times, &format!("{size:?} dw"));
                 assert_close(&read(&d_b, stream), &expected_b, times, &format!("{size:?} db"));
             }
+        }
+    });
+}
+
+/// Large enough for tensor cores, where there are any; the SIMT bed has its own test of them.
+#[test]
+fn large_products_are_as_exact_as_asked() {
+    each(|stream| {
+        if stream.device() == Device::Simt {
+            return;
+        }
+        let (rows, inputs, outputs) = (1152, 1024, 128);
+        let mut rng = rng(7);
+        let (xs, ws) = (floats(&mut rng, rows * inputs), floats(&mut rng, outputs * inputs));
+        let ds = floats(&mut rng, rows * outputs);
+        let (x, w, d_y) = (on(&xs[..], stream), on(&ws[..], stream), on(&ds[..], stream));
+        let b = on(vec![0.0; outputs], stream);
+        let y = product((rows, outputs, inputs), |i, k| xs[i * inputs + k], |k, j| ws[j * inputs + k]);
+        let d_x = product((rows, inputs, outputs), |i, k| ds[i * outputs + k], |k, j| ws[k * inputs + j]);
+        let d_w = product((outputs, inputs, rows), |i, k| ds[k * outputs + i], |k, j| xs[k * inputs + j]);
+        // A product is off by a factor's rounding at most twice over, so a sum by less than that of all.
+        for (precision, unit) in
+            [(Precision::Fp32, 0.0), (Precision::Tf32, 1.0 / 2048.0), (Precision::Bf16, 1.0 / 256.0)]
+        {
+            let size = Size { rows, inputs, outputs, precision };
+            let check = |got: &Buffer<f32>, expected: &(Vec<f64>, f64), what: &str| {
+                let got = read(got, stream);
+                if precision == Precision::Fp32 {
+                    return assert_close(&got, expected, 1.0, what);
+                }
+                let (mut off, mut all) = (0.0, 0.0);
+                for (&v, e) in got.iter().zip(&expected.0) {
+                    off += (f64::from(v) - e).powi(2);
+                    all += e * e;
+                }
+                let relative = f64::sqrt(off / all);
+                assert!(relative < 2.0 * unit, "{what}, {precision:?}: {relative}");
+            };
+            let mut got = Buffer::zeros(rows * outputs, stream).unwrap();
+            forward(&x, &w, &b, &mut got, size, stream).unwrap();
+            check(&got, &y, "y");
+            let mut got = Buffer::zeros(rows * inputs, stream).unwrap();
+            backward_input(&d_y, &w, &mut got, size, stream).unwrap();
+            check(&got, &d_x, "dx");
+            let (mut got, mut d_b) =
+                (on(vec![7.0; outputs * inputs], stream), on(vec![7.0; outputs], stream));
+            backward_weight(&x, &d_y, &mut got, &mut d_b, size, false, stream).unwrap();
+            check(&got, &d_w, "dw");
         }
     });
 }
