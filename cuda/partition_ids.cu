@@ -1,139 +1,417 @@
 // The distinct ids of several columns, the positions of each, and who owns them.
-#include "device_wide.cuh"
+//
+// Ids are packed into the bits that vary in the batch, sorted with their positions, and counted. Then each
+// position is told the place of its id: by looking it up, if a list of all packed ids fits.
+#include "id_columns.cuh"
 #include "murmur.cuh"
 
 #include <algorithm>
-#include <bit>
 
 namespace recis {
 namespace {
 
-// An id's place in RecIS's order as a number, and back: the low 16 bits count most.
-__device__ __forceinline__ uint64_t key_of(int64_t id) { return uint64_t(id) << 48 | uint64_t(id) >> 16; }
-__device__ __forceinline__ int64_t id_of(uint64_t key) { return int64_t(key << 16 | key >> 48); }
-
-// Columns of one launch: as many as fit into a kernel's parameters.
-constexpr int kColumns = 64;
-struct Columns {
-  recis_ids_column column[kColumns];  // by ascending first
-  int count;
+struct Results {
+  int64_t* ids;
+  uint32_t *table_offsets, *inverse, *positions, *starts;
+  uint32_t tables, total;
 };
 
-// The last column that begins at or before a position; the first one if none does.
-__device__ __forceinline__ int column_of(const Columns& columns, int64_t position) {
-  int first = 0, last = columns.count - 1;
-  while (first < last) {
-    const int middle = (first + last + 1) / 2;
-    if (columns.column[middle].first <= position) first = middle;
-    else last = middle - 1;
+// The ids in order, as the sort leaves them.
+struct Sorted {
+  const Packing* packing;
+  const uint32_t *keys, *positions;   // the highest word of each, and its position
+  const uint32_t* words[kMaxWords];  // of positions
+
+  __device__ Packed at(uint32_t i) const {
+    const SortSize size = packing->size;
+    Packed packed{};
+    if (size.bits <= 32) packed.words[0] = keys[i];
+    else
+      for (int word = 0; word < kMaxWords; ++word)
+        if (packing->has(word)) packed.words[word] = words[word][positions[i]];
+    return packed;
   }
-  return first;
-}
-
-// The arrays between the kernels, [total] each.
-struct Scratch {
-  // By position: the number of the position, the key of its id, and the id's table. Positions that
-  // hold no id have the table `tables`, which sorts last.
-  uint32_t* numbers;
-  uint64_t* keys;
-  uint16_t* tables;
-  // Ordered by key.
-  uint64_t* sorted_keys;
-  uint32_t *positions, *unsorted_tables;
-  // Ordered by table, then key: the place in the order by key, and how many distinct ids there are so
-  // far.
-  uint32_t *sorted_tables, *by_key, *places;
-  void* memory;
-  size_t memory_bytes;
 };
 
-// The key and table of every position that a column covers; the first of several launches also writes
-// those of all others.
-__global__ void __launch_bounds__(kThreads)
-    keys_kernel(Columns columns, uint16_t tables, int64_t total, bool first, Scratch scratch) {
-  for (int64_t position = grid_thread(); position < total; position += grid_threads()) {
-    if (first) scratch.numbers[position] = uint32_t(position);
-    uint64_t key = 0;
-    uint16_t table = tables;
-    bool covered = false;
-    if (columns.count > 0) {
-      const recis_ids_column& column = columns.column[column_of(columns, position)];
-      const int64_t i = position - column.first;
-      covered = i >= 0 && i < column.capacity;
-      if (covered && (!column.offsets || i < column.offsets[column.rows])) {
-        key = key_of(column.ids[i]);
-        table = uint16_t(column.table);
+// Some of the ids in order: a warp has `items` * 32 in a row, and lane i every 32nd from the i-th.
+template <int items>
+struct Run {
+  uint32_t first;
+  Packed ids[items];
+  unsigned heads[items], new_tables[items];  // lanes whose id, or whose table, is another than before
+
+  // Reads them, and returns how many heads a warp has.
+  __device__ uint32_t read(const Sorted& sorted, uint32_t begin) {
+    const unsigned lane = threadIdx.x % 32;
+    const Packing& packing = *sorted.packing;
+    const uint32_t used = packing.size.used;
+    first = begin + lane;
+    uint32_t count = 0;
+#pragma unroll
+    for (int k = 0; k < items; ++k) {
+      const uint32_t i = first + k * 32;
+      ids[k] = i < used ? sorted.at(i) : Packed{};
+    }
+#pragma unroll
+    for (int k = 0; k < items; ++k) {
+      const uint32_t i = first + k * 32;
+      Packed before{};
+      for (int word = 0; word < kMaxWords; ++word)
+        before.words[word] = __shfl_up_sync(~0u, ids[k].words[word], 1);
+      if (lane == 0 && i > 0 && i < used) before = sorted.at(i - 1);
+      const bool is_new = i < used && (i == 0 || !(before == ids[k]));
+      heads[k] = __ballot_sync(~0u, is_new);
+      new_tables[k] = __ballot_sync(
+          ~0u, is_new && (i == 0 || packing.packed_table(before) != packing.packed_table(ids[k])));
+      count += __popc(heads[k]);
+    }
+    return count;
+  }
+
+  // Writes what is known of them, if `before` ids are in the warps before. What position holds which id is
+  // for later if there is a list of places.
+  __device__ void write(const Sorted& sorted, uint32_t before, const Results& out, uint32_t* place_of) const {
+    const unsigned lane = threadIdx.x % 32, up_to_lane = ~0u >> (31 - lane);
+    const Packing& packing = *sorted.packing;
+#pragma unroll
+    for (int k = 0; k < items; ++k) {
+      const uint32_t i = first + k * 32, place = before + __popc(heads[k] & up_to_lane) - 1;
+      before += __popc(heads[k]);
+      if (heads[k] >> lane & 1) {
+        out.ids[place] = packing.id(ids[k]);
+        out.starts[place] = i;
+        if (place_of) place_of[ids[k].words[0]] = place;
+      }
+      if (!place_of && i < packing.size.used) out.inverse[sorted.positions[i]] = place;
+      // A table begins here, and those without ids between it and the one before.
+      for (unsigned lanes = new_tables[k]; lanes != 0; lanes &= lanes - 1) {
+        const int source = __ffs(int(lanes)) - 1;
+        const uint32_t at = i - lane + uint32_t(source), next = __shfl_sync(~0u, place, source);
+        const uint32_t from = at == 0 ? 0 : packing.table(sorted.at(at - 1)) + 1, to = packing.table(sorted.at(at));
+        for (uint32_t table = from + lane; table <= to; table += 32) out.table_offsets[table] = next;
       }
     }
-    if (!covered && !first) continue;
-    scratch.keys[position] = key;
-    scratch.tables[position] = table;
   }
-}
-
-__global__ void __launch_bounds__(kThreads) tables_kernel(int64_t total, Scratch scratch) {
-  for (int64_t i = grid_thread(); i < total; i += grid_threads())
-    scratch.unsorted_tables[i] = scratch.tables[scratch.positions[i]];
-}
-
-// What is at place i of the order by table, then key.
-struct Sorted {
-  Scratch scratch;
-  bool by_key_alone;  // there is one table, and every position holds an id
-  __device__ uint32_t table(int64_t i) const { return by_key_alone ? 0 : scratch.sorted_tables[i]; }
-  __device__ uint32_t by_key(int64_t i) const { return by_key_alone ? uint32_t(i) : scratch.by_key[i]; }
-  __device__ uint64_t key(int64_t i) const { return scratch.sorted_keys[by_key(i)]; }
 };
 
-// 1 where another id than before begins, 0 elsewhere.
-__global__ void __launch_bounds__(kThreads) heads_kernel(Sorted sorted, uint32_t tables, int64_t total) {
+// What is behind the last id. To be called by all threads of a block.
+__device__ __forceinline__ void write_end(const Sorted& sorted, uint32_t distinct, const Results& out) {
+  const uint32_t used = sorted.packing->size.used;
+  const uint32_t from = used > 0 ? sorted.packing->table(sorted.at(used - 1)) + 1 : 0;
+  for (uint32_t table = from + threadIdx.x; table <= out.tables; table += blockDim.x)
+    out.table_offsets[table] = distinct;
+  if (threadIdx.x == 0) out.starts[distinct] = used;
+}
+
+// The sum of `count`, the same for all lanes of a warp, over the warps before; and over all warps.
+struct WarpSums {
+  uint32_t before, all;
+};
+__device__ __forceinline__ WarpSums sum_over_warps(uint32_t count, uint32_t (&counts)[32]) {
+  const unsigned warp = threadIdx.x / 32;
+  if (threadIdx.x % 32 == 0) counts[warp] = count;
+  __syncthreads();
+  WarpSums sums{};
+  for (unsigned other = 0; other < blockDim.x / 32; ++other) {
+    sums.before += other < warp ? counts[other] : 0;
+    sums.all += counts[other];
+  }
+  return sums;
+}
+
+// The arrays between the kernels.
+struct Scratch {
+  uint32_t* words[kMaxWords];  // [total] the packed keys by position
+  // Where all numbers below 2^bits are so few: the place of each packed key that there is. Lies where
+  // such keys have no second and third word.
+  uint32_t* place_of;
+  int64_t place_count;
+  Packing* packing;
+  Seen* seen;  // [kPackBlocks]
+  Sort sort;
+  // All that must be zero before the sort, and where it lies.
+  uint32_t* zeros;
+  int64_t zero_count;
+  uint32_t *histograms, *told;  // told: of the tiles of ids in order
+
+  __device__ uint32_t* place_list() const {
+    const uint32_t bits = sort.size->bits;
+    return bits < 32 && int64_t(1) << bits <= place_count ? place_of : nullptr;
+  }
+  __device__ Sorted sorted(const uint32_t* positions) const {
+    return {packing, sort.sorted(), positions, {words[0], words[1], words[2]}};
+  }
+};
+
+constexpr int kPackThreads = 512, kPackItems = 4;
+constexpr int kPackBlocks = 132 * 2;  // as many as a multiprocessor of an H100 runs at once
+constexpr int kRunThreads = 512, kRunItems = 8, kRun = kRunThreads * kRunItems;
+constexpr int64_t run_count(int64_t total) { return (total + kRun - 1) / kRun; }
+
+// The keys of positions, from their columns.
+struct FromColumns {
+  Columns columns;
+  uint32_t no_table;
+  using Here = ColumnsHere;
+  __device__ void set(Here& here) const { here.set(columns); }
+  __device__ Key key(const Here& here, uint32_t position) const { return here.key(position, no_table); }
+};
+
+// The same from an array, for more columns than a launch takes.
+struct FromArray {
+  const uint32_t* words[kMaxWords];
+  uint32_t no_table;
+  struct Here {};
+  __device__ void set(Here&) const {}
+  __device__ Key key(const Here&, uint32_t i) const {
+    return {uint64_t(words[1][i]) << 32 | words[0][i], words[2][i]};
+  }
+};
+
+// Fills that array, for the positions that some columns cover; the first of several launches does for all
+// others too.
+__global__ void __launch_bounds__(kThreads)
+    keys_kernel(Columns columns, uint32_t no_table, uint32_t total, bool is_first, Scratch scratch) {
+  __shared__ ColumnsHere here;
+  here.set(columns);
+  __syncthreads();
   for (int64_t i = grid_thread(); i < total; i += grid_threads()) {
-    const uint32_t table = sorted.table(i);
-    const bool head = i == 0 || table != sorted.table(i - 1) || sorted.key(i) != sorted.key(i - 1);
-    sorted.scratch.places[i] = table < tables && head;
+    if (!is_first && !here.covers(uint32_t(i))) continue;
+    const Key key = here.key(uint32_t(i), no_table);
+    scratch.words[0][i] = uint32_t(key.id);
+    scratch.words[1][i] = uint32_t(key.id >> 32);
+    scratch.words[2][i] = key.table;
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    results_kernel(Sorted sorted, uint32_t tables, int64_t total, int64_t* ids, uint32_t* table_offsets,
-                   uint32_t* inverse, uint32_t* positions, uint32_t* starts) {
-  const uint32_t* places = sorted.scratch.places;
-  for (int64_t i = grid_thread(); i < total && sorted.table(i) < tables; i += grid_threads()) {
-    const uint32_t by_key = sorted.by_key(i), position = sorted.scratch.positions[by_key];
-    const uint32_t place = places[i] - 1;
-    inverse[position] = place;
-    positions[i] = position;
-    if (i > 0 && places[i - 1] == places[i]) continue;
-    ids[place] = id_of(sorted.key(i));
-    starts[place] = uint32_t(i);
+// Calls `use(position, key)` for the positions of a block's tiles.
+template <class From, class Use>
+__device__ __forceinline__ void for_each_key(const From& from, const typename From::Here& here, uint32_t total,
+                                             Use use) {
+  constexpr uint32_t kTile = kPackThreads * kPackItems;
+  for (int64_t tile = blockIdx.x; tile * kTile < total; tile += gridDim.x) {
+    const uint32_t first = uint32_t(tile) * kTile + threadIdx.x;
+    Key keys[kPackItems];
+#pragma unroll
+    for (int k = 0; k < kPackItems; ++k)
+      if (first + k * kPackThreads < total) keys[k] = from.key(here, first + k * kPackThreads);
+#pragma unroll
+    for (int k = 0; k < kPackItems; ++k)
+      if (first + k * kPackThreads < total) use(first + k * kPackThreads, keys[k]);
   }
-  for (int64_t table = grid_thread(); table <= tables; table += grid_threads()) {
-    // The first place of a table at or above this one: after all, that of what holds no id.
-    int64_t first = 0, last = total;
-    while (first < last) {
-      const int64_t middle = (first + last) / 2;
-      if (sorted.table(middle) < table) first = middle + 1;
-      else last = middle;
+}
+
+// What each block sees of the keys; and zeros where the sort wants them.
+template <class From>
+__global__ void __launch_bounds__(kPackThreads)
+    seen_kernel(From from, uint32_t total, Scratch scratch) {
+  __shared__ typename From::Here here;
+  __shared__ Seen all;
+  from.set(here);
+  for (int64_t i = grid_thread(); i < scratch.zero_count; i += grid_threads()) scratch.zeros[i] = 0;
+  __syncthreads();
+  Seen mine{};
+  for_each_key(from, here, total, [&](uint32_t, Key key) { mine.add(key, key.table != from.no_table); });
+  see_together(mine, all);
+  __syncthreads();
+  if (threadIdx.x == 0) scratch.seen[blockIdx.x] = all;
+}
+
+// Packs the keys, and counts their digits.
+template <class From>
+__global__ void __launch_bounds__(kPackThreads)
+    pack_kernel(From from, uint32_t total, Scratch scratch) {
+  // Copies, so that lanes with the same digit do not all wait for each other.
+  constexpr int kCopies = 4;
+  __shared__ typename From::Here here;
+  __shared__ Seen all;
+  __shared__ Packing packing;
+  __shared__ uint32_t counts[kMaxPasses][kDigits][kCopies];
+  from.set(here);
+  Seen mine{};
+  for (unsigned block = threadIdx.x; block < gridDim.x; block += kPackThreads) mine.add(scratch.seen[block]);
+  see_together(mine, all);
+  __syncthreads();
+  packing.set(all);
+  __syncthreads();
+  const uint32_t bits = packing.size.bits;
+  const int passes = passes_of(bits);
+  if (blockIdx.x == 0 && threadIdx.x == 0) *scratch.packing = packing;
+  for (int i = int(threadIdx.x); i < passes * kDigits * kCopies; i += kPackThreads) (&counts[0][0][0])[i] = 0;
+  __syncthreads();
+  for_each_key(from, here, total, [&](uint32_t position, Key key) {
+    const Packed packed = packing.pack(key);
+#pragma unroll
+    for (int word = 0; word < kMaxWords; ++word) {
+      if (!packing.has(word)) continue;
+      scratch.words[word][position] = packed.words[word];
+      const int first = word * kPassesOfWord;
+      for (int pass = first; pass < min(first + kPassesOfWord, passes); ++pass)
+        atomicAdd(&counts[pass][digit_of(bits, pass)(packed.words[word])][threadIdx.x % kCopies], 1u);
     }
-    const uint32_t distinct = first > 0 ? places[first - 1] : 0;
-    table_offsets[table] = distinct;
-    if (table == tables) starts[distinct] = uint32_t(first);
+  });
+  __syncthreads();
+  for (int i = int(threadIdx.x); i < passes * kDigits; i += kPackThreads) {
+    const uint32_t(&copies)[kCopies] = (&counts[0][0])[i];
+    uint32_t count = 0;
+    for (uint32_t copy : copies) count += copy;
+    if (count > 0) atomicAdd(&scratch.histograms[i], count);
   }
+}
+
+// All but the inverse, and that too where it is not looked up.
+__global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch, Results out) {
+  __shared__ uint32_t counts[32], before_tile;
+  __shared__ Packing packing;
+  if (threadIdx.x == 0) packing = *scratch.packing;
+  __syncthreads();
+  Sorted sorted = scratch.sorted(out.positions);
+  sorted.packing = &packing;
+  Run<kRunItems> run;
+  const uint32_t tile = blockIdx.x;
+  const WarpSums heads =
+      sum_over_warps(run.read(sorted, tile * kRun + threadIdx.x / 32 * 32 * kRunItems), counts);
+  if (threadIdx.x == 0) {
+    uint32_t* told = scratch.told + tile;
+    if (tile > 0) tell_sum(told, heads.all);
+    before_tile = sum_before(told, tile, 1);
+    tell_sum_up_to_end(told, before_tile + heads.all);
+  }
+  __syncthreads();
+  run.write(sorted, before_tile + heads.before, out, scratch.place_list());
+  if (tile == gridDim.x - 1) write_end(sorted, before_tile + heads.all, out);
+}
+
+// Looks up the place of each position's id.
+__global__ void __launch_bounds__(kThreads) inverse_kernel(Scratch scratch, Results out) {
+  const uint32_t* place_of = scratch.place_list();
+  if (!place_of) return;
+  const Packing& packing = *scratch.packing;
+  // Packed keys from here on hold no id.
+  const uint32_t end = packing.size.used == out.total ? ~0u : packing.pack({0, out.tables}).words[0];
+  const int64_t packs = (int64_t(out.total) + 3) / 4;
+  for (int64_t pack = grid_thread(); pack < packs; pack += grid_threads()) {
+    const Pack<uint32_t> keys = reinterpret_cast<const Pack<uint32_t>*>(scratch.words[0])[pack];
+    Pack<uint32_t> places;
+    bool all = true;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const bool is_used = pack * 4 + k < out.total && keys.value[k] < end;
+      if (is_used) places.value[k] = place_of[keys.value[k]];
+      all = all && is_used;
+    }
+    if (all) reinterpret_cast<Pack<uint32_t>*>(out.inverse)[pack] = places;
+    else
+      for (int k = 0; k < 4; ++k)
+        if (pack * 4 + k < out.total && keys.value[k] < end) out.inverse[pack * 4 + k] = places.value[k];
+  }
+}
+
+// All of it by one block, in shared memory: for so few positions, launches and waiting would take longer
+// than the work.
+constexpr int kSmallThreads = 1024, kSmallItems = 4, kSmall = kSmallThreads * kSmallItems;
+
+__global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, Scratch scratch, Results out) {
+  __shared__ ColumnsHere here;
+  __shared__ Seen all;
+  __shared__ Packing packing;
+  __shared__ union {
+    Ranks<kSmallThreads / 32, kSmallItems> ranks;
+    struct {
+      uint32_t keys[kSmall], positions[kSmall];
+    } sorted;
+  } memory;
+  __shared__ uint32_t starts[kDigits], ends[kDigits / 32], head_counts[32];
+  from.set(here);
+  __syncthreads();
+  const unsigned warp = threadIdx.x / 32, begin = warp * 32 * kSmallItems, first = begin + threadIdx.x % 32;
+  Key ids[kSmallItems];
+  Seen mine{};
+#pragma unroll
+  for (int k = 0; k < kSmallItems; ++k) {
+    const uint32_t i = first + k * 32;
+    ids[k] = i < out.total ? from.key(here, i) : Key{};
+    if (i < out.total) mine.add(ids[k], ids[k].table != from.no_table);
+  }
+  see_together(mine, all);
+  __syncthreads();
+  packing.set(all);
+  __syncthreads();
+
+  // As in the sort of many, but that a long key's other words wait in the scratch memory. Places behind
+  // the end come last.
+  uint32_t keys[kSmallItems], positions[kSmallItems], places[kSmallItems];
+#pragma unroll
+  for (int k = 0; k < kSmallItems; ++k) {
+    const uint32_t i = positions[k] = first + k * 32;
+    const Packed packed = packing.pack(ids[k]);
+    keys[k] = i < out.total ? packed.words[0] : ~0u;
+    for (int word = 0; word < kMaxWords && packing.size.bits > 32; ++word)
+      if (packing.has(word) && i < out.total) scratch.words[word][i] = packed.words[word];
+  }
+  for (int pass = 0; pass < passes_of(packing.size.bits); ++pass) {
+    const Digit digit = digit_of(packing.size.bits, pass);
+    __syncthreads();
+    if (pass > 0 && pass % kPassesOfWord == 0)
+      for (int k = 0; k < kSmallItems; ++k)
+        keys[k] = positions[k] < out.total ? scratch.words[digit.word][positions[k]] : ~0u;
+    memory.ranks.within_warp(digit, keys, places);
+    __syncthreads();
+    const uint32_t start = sum_of_lower_digits(memory.ranks.over_warps(), ends);
+    if (threadIdx.x < kDigits) starts[threadIdx.x] = start;
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kSmallItems; ++k)
+      places[k] += memory.ranks.counts[warp][digit(keys[k])] + starts[digit(keys[k])];
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kSmallItems; ++k) {
+      memory.sorted.keys[places[k]] = keys[k];
+      memory.sorted.positions[places[k]] = positions[k];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kSmallItems; ++k) {
+      keys[k] = memory.sorted.keys[first + k * 32];
+      positions[k] = memory.sorted.positions[first + k * 32];
+    }
+  }
+
+  const Sorted sorted{&packing, memory.sorted.keys, memory.sorted.positions,
+                      {scratch.words[0], scratch.words[1], scratch.words[2]}};
+  Run<kSmallItems> run;
+  const WarpSums heads = sum_over_warps(run.read(sorted, begin), head_counts);
+  run.write(sorted, heads.before, out, nullptr);
+  write_end(sorted, heads.all, out);
+#pragma unroll
+  for (int k = 0; k < kSmallItems; ++k)
+    if (first + k * 32 < packing.size.used) out.positions[first + k * 32] = positions[k];
 }
 
 Scratch take(Workspace& workspace, int64_t total) {
-  Scratch scratch;
-  scratch.numbers = workspace.take<uint32_t>(total);
-  scratch.keys = workspace.take<uint64_t>(total);
-  scratch.tables = workspace.take<uint16_t>(total);
-  scratch.sorted_keys = workspace.take<uint64_t>(total);
-  scratch.positions = workspace.take<uint32_t>(total);
-  scratch.unsorted_tables = workspace.take<uint32_t>(total);
-  scratch.sorted_tables = workspace.take<uint32_t>(total);
-  scratch.by_key = workspace.take<uint32_t>(total);
-  scratch.places = scratch.unsorted_tables;  // not needed any more by then
-  scratch.memory_bytes = std::max({sort_pairs_bytes(total, 8), sort_pairs_bytes(total, 4), sum_bytes(total)});
-  scratch.memory = workspace.take<char>(int64_t(scratch.memory_bytes));
+  Scratch scratch{};
+  scratch.words[0] = workspace.take<uint32_t>((total + 3) / 4 * 4);  // read in packs of four
+  scratch.place_count = 2 * total;
+  scratch.place_of = workspace.take<uint32_t>(scratch.place_count);
+  scratch.words[1] = scratch.place_of;
+  scratch.words[2] = scratch.place_of ? scratch.place_of + total : nullptr;
+  scratch.packing = workspace.take<Packing>(1);
+  scratch.seen = workspace.take<Seen>(kPackBlocks);
+
+  Sort& sort = scratch.sort;
+  sort.count = uint32_t(total);
+  sort.tiles = uint32_t(sort_tiles(total));
+  sort.size = scratch.packing ? &scratch.packing->size : nullptr;
+  for (int word = 0; word < kMaxWords; ++word) sort.words[word] = scratch.words[word];
+  for (Pairs& pairs : sort.pairs) pairs = {workspace.take<uint32_t>(total), workspace.take<uint32_t>(total)};
+
+  const size_t begin = workspace.bytes();
+  scratch.zeros = sort.ticket = workspace.take<uint32_t>(1);
+  sort.done = workspace.take<uint32_t>(kMaxPasses);
+  sort.histograms = scratch.histograms = workspace.take<uint32_t>(kMaxPasses * kDigits);
+  sort.told = workspace.take<uint32_t>(2 * int64_t(sort.tiles) * kDigits);
+  scratch.told = workspace.take<uint32_t>(run_count(total));
+  scratch.zero_count = int64_t(workspace.bytes() - begin) / int64_t(sizeof(uint32_t));
   return scratch;
 }
 
@@ -151,43 +429,30 @@ int require_column(const recis_ids_column& column, int64_t tables, int64_t total
       require(column.table < tables, op, "a column's table", "is not below tables"));
 }
 
-// A launch for every kColumns columns, and at least one.
-int write_keys(const char* op, const recis_ids_column* columns, int64_t column_count, int64_t tables,
-               int64_t total, const Scratch& scratch, recis_stream_t stream) {
-  int64_t next = 0;
-  do {
-    const bool first = next == 0;
-    Columns some = {};
-    // Without empty columns: they could begin between another's ends, and hide it.
-    for (; next < column_count && some.count < kColumns; ++next)
-      if (columns[next].capacity > 0) some.column[some.count++] = columns[next];
-    std::sort(some.column, some.column + some.count, [](auto& a, auto& b) { return a.first < b.first; });
-    if (int status = launch(op, keys_kernel, blocks_for(total), kThreads, 0, stream, some, uint16_t(tables),
-                            total, first, scratch))
-      return status;
-  } while (next < column_count);
-  return RECIS_OK;
+// As many of the columns as a launch takes, from `next` on, which goes on behind them. Without empty ones:
+// they could begin between another's ends, and hide it.
+Columns take_columns(const recis_ids_column* columns, int64_t column_count, int64_t& next) {
+  Columns some = {};
+  for (; next < column_count && some.count < kColumns; ++next)
+    if (columns[next].capacity > 0) some.column[some.count++] = columns[next];
+  std::sort(some.column, some.column + some.count, [](auto& a, auto& b) { return a.first < b.first; });
+  for (; next < column_count && columns[next].capacity == 0; ++next) {}
+  return some;
 }
 
-int sort_ids(const char* op, const Sorted& sorted, int64_t tables, int64_t total, recis_stream_t stream) {
-  const Scratch& s = sorted.scratch;
-  if (int status = sort_pairs(op, s.keys, s.sorted_keys, s.numbers, s.positions, total, 64, s.memory,
-                              s.memory_bytes, stream))
+template <class From>
+int partition(const char* op, const From& from, const Scratch& scratch, const Results& out,
+              recis_stream_t stream) {
+  const int64_t total = out.total, tile = kPackThreads * kPackItems;
+  const unsigned blocks = unsigned(std::min<int64_t>((total + tile - 1) / tile, kPackBlocks));
+  if (int status = launch(op, seen_kernel<From>, blocks, kPackThreads, 0, stream, from, out.total, scratch))
     return status;
-  if (sorted.by_key_alone) return RECIS_OK;
-  if (int status = launch(op, tables_kernel, blocks_for(total), kThreads, 0, stream, total, s)) return status;
-  const int bits = int(std::bit_width(uint64_t(tables)));  // up to and with `tables`
-  return sort_pairs(op, s.unsorted_tables, s.sorted_tables, s.numbers, s.by_key, total, bits, s.memory,
-                    s.memory_bytes, stream);
-}
-
-int count_distinct(const char* op, const Sorted& sorted, int64_t tables, int64_t total,
-                   recis_stream_t stream) {
-  const Scratch& s = sorted.scratch;
-  if (int status = launch(op, heads_kernel, blocks_for(total), kThreads, 0, stream, sorted, uint32_t(tables),
-                          total))
+  if (int status = launch(op, pack_kernel<From>, blocks, kPackThreads, 0, stream, from, out.total, scratch))
     return status;
-  return inclusive_sum(op, s.places, s.places, total, s.memory, s.memory_bytes, stream);
+  if (int status = sort_by_bits(op, scratch.sort, stream)) return status;
+  if (int status = launch(op, results_kernel, unsigned(run_count(total)), kRunThreads, 0, stream, scratch, out))
+    return status;
+  return launch(op, inverse_kernel, blocks_for((total + 3) / 4), kThreads, 0, stream, scratch, out);
 }
 
 __global__ void __launch_bounds__(kThreads) zero_kernel(uint32_t* counts, int32_t world_size) {
@@ -241,7 +506,6 @@ extern "C" int recis_partition_ids_workspace_size(int64_t total, int64_t tables,
   const char* op = "partition_ids.workspace_size";
   if (int status = first_of(require_sizes(total, tables, op), require(bytes, op, "bytes", "is null")))
     return status;
-  if (int status = require_device(op)) return status;
   Workspace needed;
   take(needed, total);
   *bytes = needed.bytes();
@@ -262,26 +526,30 @@ extern "C" int recis_partition_ids_forward(const recis_ids_column* columns, int6
           require_array(inverse, total, op, "inverse"), require_array(positions, total, op, "positions"),
           require_array(starts, 1, op, "starts")))
     return status;
-  int64_t covered = 0;
-  bool full = true;
-  for (const recis_ids_column* column = columns; column != columns + column_count; ++column) {
+  for (const recis_ids_column* column = columns; column != columns + column_count; ++column)
     if (int status = require_column(*column, tables, total, op)) return status;
-    covered += column->capacity;
-    full = full && !column->offsets;
-  }
   Workspace needed, memory(workspace);
   take(needed, total);
   if (int status = require_workspace(workspace, workspace_bytes, needed.bytes(), op)) return status;
 
-  const Sorted sorted{take(memory, total), tables == 1 && full && covered == total};
-  if (total > 0) {
-    int status = write_keys(op, columns, column_count, tables, total, sorted.scratch, stream);
-    if (status == RECIS_OK) status = sort_ids(op, sorted, tables, total, stream);
-    if (status == RECIS_OK) status = count_distinct(op, sorted, tables, total, stream);
-    if (status != RECIS_OK) return status;
+  Scratch scratch = take(memory, total);
+  scratch.sort.positions = positions;
+  const Results out{ids, table_offsets, inverse, positions, starts, uint32_t(tables), uint32_t(total)};
+  int64_t next = 0;
+  const FromColumns from{take_columns(columns, column_count, next), out.tables};
+  if (next >= column_count) {
+    if (total <= kSmall) return launch(op, small_kernel, 1, kSmallThreads, 0, stream, from, scratch, out);
+    return partition(op, from, scratch, out, stream);
   }
-  return launch(op, results_kernel, blocks_for(max(total, tables + 1)), kThreads, 0, stream, sorted,
-                uint32_t(tables), total, ids, table_offsets, inverse, positions, starts);
+  bool is_first = true;
+  for (Columns some = from.columns; some.count > 0; some = take_columns(columns, column_count, next)) {
+    if (int status = launch(op, keys_kernel, blocks_for(total), kThreads, 0, stream, some, out.tables, out.total,
+                            is_first, scratch))
+      return status;
+    is_first = false;
+  }
+  const FromArray array{{scratch.words[0], scratch.words[1], scratch.words[2]}, out.tables};
+  return partition(op, array, scratch, out, stream);
 }
 
 extern "C" int recis_partition_ids_owner(const int64_t* ids, int64_t capacity, const uint32_t* count,
