@@ -1,123 +1,14 @@
-// The distinct ids of several columns, the positions of each, and who owns them.
+// The distinct ids of several columns, and the positions of each.
 //
 // Ids are packed into the bits that vary in the batch, sorted with their positions, and counted. Then each
 // position is told the place of its id: by looking it up, if a list of all packed ids fits.
 #include "id_columns.cuh"
-#include "murmur.cuh"
+#include "sorted_ids.cuh"
 
 #include <algorithm>
 
 namespace recis {
 namespace {
-
-struct Results {
-  int64_t* ids;
-  uint32_t *table_offsets, *inverse, *positions, *starts;
-  uint32_t tables, total;
-};
-
-// The ids in order, as the sort leaves them.
-struct Sorted {
-  const Packing* packing;
-  const uint32_t *keys, *positions;   // the highest word of each, and its position
-  const uint32_t* words[kMaxWords];  // of positions
-
-  __device__ Packed at(uint32_t i) const {
-    const SortSize size = packing->size;
-    Packed packed{};
-    if (size.bits <= 32) packed.words[0] = keys[i];
-    else
-      for (int word = 0; word < kMaxWords; ++word)
-        if (packing->has(word)) packed.words[word] = words[word][positions[i]];
-    return packed;
-  }
-};
-
-// Some of the ids in order: a warp has `items` * 32 in a row, and lane i every 32nd from the i-th.
-template <int items>
-struct Run {
-  uint32_t first;
-  Packed ids[items];
-  unsigned heads[items], new_tables[items];  // lanes whose id, or whose table, is another than before
-
-  // Reads them, and returns how many heads a warp has.
-  __device__ uint32_t read(const Sorted& sorted, uint32_t begin) {
-    const unsigned lane = threadIdx.x % 32;
-    const Packing& packing = *sorted.packing;
-    const uint32_t used = packing.size.used;
-    first = begin + lane;
-    uint32_t count = 0;
-#pragma unroll
-    for (int k = 0; k < items; ++k) {
-      const uint32_t i = first + k * 32;
-      ids[k] = i < used ? sorted.at(i) : Packed{};
-    }
-#pragma unroll
-    for (int k = 0; k < items; ++k) {
-      const uint32_t i = first + k * 32;
-      Packed before{};
-      for (int word = 0; word < kMaxWords; ++word)
-        before.words[word] = __shfl_up_sync(~0u, ids[k].words[word], 1);
-      if (lane == 0 && i > 0 && i < used) before = sorted.at(i - 1);
-      const bool is_new = i < used && (i == 0 || !(before == ids[k]));
-      heads[k] = __ballot_sync(~0u, is_new);
-      new_tables[k] = __ballot_sync(
-          ~0u, is_new && (i == 0 || packing.packed_table(before) != packing.packed_table(ids[k])));
-      count += __popc(heads[k]);
-    }
-    return count;
-  }
-
-  // Writes what is known of them, if `before` ids are in the warps before. What position holds which id is
-  // for later if there is a list of places.
-  __device__ void write(const Sorted& sorted, uint32_t before, const Results& out, uint32_t* place_of) const {
-    const unsigned lane = threadIdx.x % 32, up_to_lane = ~0u >> (31 - lane);
-    const Packing& packing = *sorted.packing;
-#pragma unroll
-    for (int k = 0; k < items; ++k) {
-      const uint32_t i = first + k * 32, place = before + __popc(heads[k] & up_to_lane) - 1;
-      before += __popc(heads[k]);
-      if (heads[k] >> lane & 1) {
-        out.ids[place] = packing.id(ids[k]);
-        out.starts[place] = i;
-        if (place_of) place_of[ids[k].words[0]] = place;
-      }
-      if (!place_of && i < packing.size.used) out.inverse[sorted.positions[i]] = place;
-      // A table begins here, and those without ids between it and the one before.
-      for (unsigned lanes = new_tables[k]; lanes != 0; lanes &= lanes - 1) {
-        const int source = __ffs(int(lanes)) - 1;
-        const uint32_t at = i - lane + uint32_t(source), next = __shfl_sync(~0u, place, source);
-        const uint32_t from = at == 0 ? 0 : packing.table(sorted.at(at - 1)) + 1, to = packing.table(sorted.at(at));
-        for (uint32_t table = from + lane; table <= to; table += 32) out.table_offsets[table] = next;
-      }
-    }
-  }
-};
-
-// What is behind the last id. To be called by all threads of a block.
-__device__ __forceinline__ void write_end(const Sorted& sorted, uint32_t distinct, const Results& out) {
-  const uint32_t used = sorted.packing->size.used;
-  const uint32_t from = used > 0 ? sorted.packing->table(sorted.at(used - 1)) + 1 : 0;
-  for (uint32_t table = from + threadIdx.x; table <= out.tables; table += blockDim.x)
-    out.table_offsets[table] = distinct;
-  if (threadIdx.x == 0) out.starts[distinct] = used;
-}
-
-// The sum of `count`, the same for all lanes of a warp, over the warps before; and over all warps.
-struct WarpSums {
-  uint32_t before, all;
-};
-__device__ __forceinline__ WarpSums sum_over_warps(uint32_t count, uint32_t (&counts)[32]) {
-  const unsigned warp = threadIdx.x / 32;
-  if (threadIdx.x % 32 == 0) counts[warp] = count;
-  __syncthreads();
-  WarpSums sums{};
-  for (unsigned other = 0; other < blockDim.x / 32; ++other) {
-    sums.before += other < warp ? counts[other] : 0;
-    sums.all += counts[other];
-  }
-  return sums;
-}
 
 // The arrays between the kernels.
 struct Scratch {
@@ -226,6 +117,7 @@ __global__ void __launch_bounds__(kPackThreads)
   __shared__ typename From::Here here;
   __shared__ Seen all;
   __shared__ Packing packing;
+  __shared__ Digit digits[kMaxPasses];
   __shared__ uint32_t counts[kMaxPasses][kDigits][kCopies];
   from.set(here);
   Seen mine{};
@@ -234,8 +126,8 @@ __global__ void __launch_bounds__(kPackThreads)
   __syncthreads();
   packing.set(all);
   __syncthreads();
-  const uint32_t bits = packing.size.bits;
-  const int passes = passes_of(bits);
+  const int passes = passes_of(packing.size.bits);
+  if (int(threadIdx.x) < passes) digits[threadIdx.x] = digit_of(packing.size.bits, int(threadIdx.x));
   if (blockIdx.x == 0 && threadIdx.x == 0) *scratch.packing = packing;
   for (int i = int(threadIdx.x); i < passes * kDigits * kCopies; i += kPackThreads) (&counts[0][0][0])[i] = 0;
   __syncthreads();
@@ -247,7 +139,7 @@ __global__ void __launch_bounds__(kPackThreads)
       scratch.words[word][position] = packed.words[word];
       const int first = word * kPassesOfWord;
       for (int pass = first; pass < min(first + kPassesOfWord, passes); ++pass)
-        atomicAdd(&counts[pass][digit_of(bits, pass)(packed.words[word])][threadIdx.x % kCopies], 1u);
+        atomicAdd(&counts[pass][digits[pass](packed.words[word])][threadIdx.x % kCopies], 1u);
     }
   });
   __syncthreads();
@@ -455,49 +347,6 @@ int partition(const char* op, const From& from, const Scratch& scratch, const Re
   return launch(op, inverse_kernel, blocks_for((total + 3) / 4), kThreads, 0, stream, scratch, out);
 }
 
-__global__ void __launch_bounds__(kThreads) zero_kernel(uint32_t* counts, int32_t world_size) {
-  for (int64_t i = grid_thread(); i < world_size; i += grid_threads()) counts[i] = 0;
-}
-
-// RecIS's: the first `rest` of the slices of the 2^16 residues have one more than `slice`.
-struct Slices {
-  int32_t slice, rest;
-  __device__ uint32_t operator()(int64_t id) const {
-    const int32_t residue = int32_t(id & 0xffff);
-    return uint32_t(max(residue / (slice + 1), (residue - rest) / slice));
-  }
-};
-
-struct Balanced {
-  uint32_t world_size;
-  __device__ uint32_t operator()(int64_t id) const { return uint32_t((murmur(id) >> 32) * world_size >> 32); }
-};
-
-// Ranks that a block counts in shared memory, before it adds to the counts of all.
-constexpr int32_t kCounted = 1024;
-
-template <class Owner>
-__global__ void __launch_bounds__(kThreads)
-    owner_kernel(const int64_t* ids, int64_t capacity, const uint32_t* count, Owner owner, int32_t world_size,
-                 uint32_t* owners, uint32_t* counts) {
-  __shared__ uint32_t counted[kCounted];
-  const bool few = world_size <= kCounted;
-  if (few)
-    for (int32_t rank = int32_t(threadIdx.x); rank < world_size; rank += kThreads) counted[rank] = 0;
-  __syncthreads();
-  const int64_t here = bounded(count, capacity);
-  for (int64_t i = grid_thread(); i < here; i += grid_threads()) {
-    const uint32_t rank = owner(ids[i]);
-    owners[i] = rank;
-    if (few) atomicAdd(&counted[rank], 1u);
-    else atomicAdd(&counts[rank], 1u);
-  }
-  __syncthreads();
-  if (few)
-    for (int32_t rank = int32_t(threadIdx.x); rank < world_size; rank += kThreads)
-      if (counted[rank] > 0) atomicAdd(&counts[rank], counted[rank]);
-}
-
 }  // namespace
 }  // namespace recis
 
@@ -543,33 +392,11 @@ extern "C" int recis_partition_ids_forward(const recis_ids_column* columns, int6
   }
   bool is_first = true;
   for (Columns some = from.columns; some.count > 0; some = take_columns(columns, column_count, next)) {
-    if (int status = launch(op, keys_kernel, blocks_for(total), kThreads, 0, stream, some, out.tables, out.total,
-                            is_first, scratch))
+    if (int status = launch(op, keys_kernel, blocks_for(total), kThreads, 0, stream, some, out.tables,
+                            out.total, is_first, scratch))
       return status;
     is_first = false;
   }
   const FromArray array{{scratch.words[0], scratch.words[1], scratch.words[2]}, out.tables};
   return partition(op, array, scratch, out, stream);
-}
-
-extern "C" int recis_partition_ids_owner(const int64_t* ids, int64_t capacity, const uint32_t* count,
-                                         int32_t world_size, recis_owner owner, uint32_t* owners,
-                                         uint32_t* counts, recis_stream_t stream) {
-  using namespace recis;
-  const char* op = "partition_ids.owner";
-  if (int status = first_of(
-          require(world_size >= 1 && world_size <= 65536, op, "world_size", "is not within 1..=65536"),
-          require(owner == RECIS_OWNER_SLICES || owner == RECIS_OWNER_BALANCED, op, "owner", "is unknown"),
-          require_array(ids, capacity, op, "ids"), require_array(count, 0, op, "count"),
-          require_array(owners, capacity, op, "owners"), require_array(counts, 1, op, "counts")))
-    return status;
-  if (int status = launch(op, zero_kernel, blocks_for(world_size), kThreads, 0, stream, counts, world_size))
-    return status;
-  if (capacity == 0) return RECIS_OK;
-  const unsigned blocks = blocks_for(capacity);
-  if (owner == RECIS_OWNER_BALANCED)
-    return launch(op, owner_kernel<Balanced>, blocks, kThreads, 0, stream, ids, capacity, count,
-                  Balanced{uint32_t(world_size)}, world_size, owners, counts);
-  return launch(op, owner_kernel<Slices>, blocks, kThreads, 0, stream, ids, capacity, count,
-                Slices{65536 / world_size, 65536 % world_size}, world_size, owners, counts);
 }

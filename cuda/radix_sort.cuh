@@ -22,10 +22,13 @@ struct Digit {
 };
 
 // How many passes keys of `bits` bits take, at least one, and the digit of each.
-__host__ __device__ constexpr int passes_of(uint32_t bits) { return bits == 0 ? 1 : int(bits + 7) / kDigitBits; }
+__host__ __device__ constexpr int passes_of(uint32_t bits) {
+  return bits == 0 ? 1 : int(bits + kDigitBits - 1) / kDigitBits;
+}
 __device__ __forceinline__ Digit digit_of(uint32_t bits, int pass) {
   const int word = pass / kPassesOfWord;
-  const uint32_t bits_here = min(32u, bits - 32u * uint32_t(word)), passes_here = uint32_t(passes_of(bits_here));
+  const uint32_t bits_here = min(32u, bits - 32u * uint32_t(word));
+  const uint32_t passes_here = uint32_t(passes_of(bits_here));
   const uint32_t width = (bits_here + passes_here - 1) / passes_here;  // of about the same width each
   return {word, uint32_t(pass % kPassesOfWord) * width, (1u << width) - 1};
 }
@@ -35,9 +38,9 @@ __device__ __forceinline__ unsigned same_digit(uint32_t digit) {
   unsigned same = ~0u;
 #pragma unroll
   for (int bit = 0; bit < kDigitBits; ++bit) {
-    const bool is_set = digit >> bit & 1;
-    const unsigned set = __ballot_sync(~0u, is_set);
-    same &= is_set ? set : ~set;
+    const int32_t sign = int32_t(digit << (31 - bit));  // the bit
+    const unsigned set = __ballot_sync(~0u, sign < 0);
+    same &= ~(set ^ uint32_t(sign >> 31));
   }
   return same;
 }
@@ -70,7 +73,7 @@ struct Ranks {
   __device__ uint32_t over_warps() {
     uint32_t sum = 0;
     if (threadIdx.x >= kDigits) return sum;
-#pragma unroll
+#pragma unroll 4
     for (int warp = 0; warp < warps; ++warp) {
       const uint32_t count = counts[warp][threadIdx.x];
       counts[warp][threadIdx.x] = sum;
@@ -136,8 +139,9 @@ inline int64_t sort_tiles(int64_t count) {
   return (count + tile - 1) / tile;
 }
 
+// Sorts a tile by the digit of a pass. Thread 0 gets the next ticket, which is taken meanwhile.
 template <int items>
-__device__ __forceinline__ void sort_tile(const Sort& sort, uint32_t bits, int pass, uint32_t tile) {
+__device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, int pass, uint32_t tile) {
   constexpr uint32_t kTile = kSortThreads * items;
   __shared__ union {
     Ranks<kSortWarps, items> ranks;
@@ -145,24 +149,24 @@ __device__ __forceinline__ void sort_tile(const Sort& sort, uint32_t bits, int p
   } memory;
   __shared__ uint32_t starts[kDigits], ends[2][kDigits / 32];
   const Digit digit = digit_of(bits, pass);
+  // Where a word begins, keys come from their positions.
+  const uint32_t* new_word = pass == 0                   ? sort.words[0]
+                             : pass == kPassesOfWord     ? sort.words[1]
+                             : pass == 2 * kPassesOfWord ? sort.words[2]
+                                                         : nullptr;
   const bool is_first = pass == 0, is_last = pass == passes_of(bits) - 1;
   const bool is_odd = pass % 2;
   const Pairs from = is_odd ? sort.pairs[0] : sort.pairs[1], to = is_odd ? sort.pairs[1] : sort.pairs[0];
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 
   // Places behind the end have the highest digit and come last: none of the tile's is moved by them.
-  uint32_t keys[items], positions[items], places[items];
+  uint32_t keys[items], places[items];
   const uint32_t begin = tile * kTile, first = begin + warp * 32 * items + lane;
+  auto position_at = [&](uint32_t i) { return is_first ? i : i < sort.count ? __ldcg(from.positions + i) : 0; };
 #pragma unroll
   for (int k = 0; k < items; ++k) {
     const uint32_t i = first + k * 32;
-    positions[k] = is_first || i >= sort.count ? i : __ldcg(from.positions + i);
-  }
-#pragma unroll
-  for (int k = 0; k < items; ++k) {
-    const uint32_t i = first + k * 32;
-    const bool is_new_word = pass % kPassesOfWord == 0;
-    keys[k] = i >= sort.count ? ~0u : __ldcg(is_new_word ? sort.words[digit.word] + positions[k] : from.keys + i);
+    keys[k] = i >= sort.count ? ~0u : __ldcg(new_word ? new_word + position_at(i) : from.keys + i);
   }
   memory.ranks.within_warp(digit, keys, places);
   __syncthreads();
@@ -182,18 +186,25 @@ __device__ __forceinline__ void sort_tile(const Sort& sort, uint32_t bits, int p
   if (has_digit) starts[threadIdx.x] = start;
   __syncthreads();
 #pragma unroll
-  for (int k = 0; k < items; ++k) places[k] += memory.ranks.counts[warp][digit(keys[k])] + starts[digit(keys[k])];
+  for (int k = 0; k < items; ++k)
+    places[k] += memory.ranks.counts[warp][digit(keys[k])] + starts[digit(keys[k])];
   __syncthreads();
 
   // Through shared memory, so that neighbours are written together.
 #pragma unroll
   for (int k = 0; k < items; ++k) memory.staged[places[k]] = keys[k];
+  uint32_t positions[items];
+#pragma unroll
+  for (int k = 0; k < items; ++k) positions[k] = position_at(first + k * 32);
   if (has_digit) {
     const uint32_t before = sum_before(told, tile, kDigits);
     if (tile > 0) tell_sum_up_to_end(told, before + count);
     starts[threadIdx.x] = base + before - start;  // from a place in the tile to one among all
   }
   __syncthreads();
+  // Not before, when other blocks may not have begun: they would be left without a tile.
+  uint32_t ticket = 0;
+  if (threadIdx.x == 0) ticket = atomicAdd(sort.ticket, 1u);
   uint32_t targets[items];
 #pragma unroll
   for (int k = 0; k < items; ++k) {
@@ -210,6 +221,7 @@ __device__ __forceinline__ void sort_tile(const Sort& sort, uint32_t bits, int p
 #pragma unroll
   for (int k = 0; k < items; ++k)
     if (targets[k] < limit) out[targets[k]] = memory.staged[k * kSortThreads + threadIdx.x];
+  return ticket;
 }
 
 template <int items>
@@ -217,8 +229,8 @@ __global__ void __launch_bounds__(kSortThreads, 2) sort_kernel(Sort sort) {
   __shared__ uint32_t next;
   const uint32_t bits = sort.size->bits;
   const int passes = passes_of(bits);
+  if (threadIdx.x == 0) next = atomicAdd(sort.ticket, 1u);
   for (;;) {
-    if (threadIdx.x == 0) next = atomicAdd(sort.ticket, 1u);
     __syncthreads();
     const int pass = int(next / sort.tiles);
     const uint32_t tile = next % sort.tiles;
@@ -230,11 +242,12 @@ __global__ void __launch_bounds__(kSortThreads, 2) sort_kernel(Sort sort) {
       }
       __syncthreads();
     }
-    sort_tile<items>(sort, bits, pass, tile);
+    const uint32_t ticket = sort_tile<items>(sort, bits, pass, tile);
     __syncthreads();
     if (threadIdx.x == 0) {
       __threadfence();
       atomicAdd(sort.done + pass, 1u);
+      next = ticket;
     }
   }
 }
