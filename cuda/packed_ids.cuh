@@ -87,9 +87,6 @@ struct BitPacking {
 struct Packed {
   uint32_t words[kMaxWords];
   __device__ uint64_t low() const { return uint64_t(words[1]) << 32 | words[0]; }
-  __device__ bool operator==(const Packed& other) const {
-    return words[0] == other.words[0] && words[1] == other.words[1] && words[2] == other.words[2];
-  }
 };
 
 struct Packing {
@@ -117,14 +114,17 @@ struct Packing {
   __device__ int64_t id(const Packed& packed) const {
     return id_of(ids.unpack(id_bits < 64 ? packed.low() & ((uint64_t(1) << id_bits) - 1) : packed.low()));
   }
-  __device__ uint32_t packed_table(const Packed& packed) const {
-    return uint32_t(id_bits < 64 ? packed.low() >> id_bits : 0) |
-           uint32_t(id_bits > 0 ? uint64_t(packed.words[2]) << (64 - id_bits) : 0);
+  __device__ uint32_t table(const Packed& packed) const {
+    return tables.unpack(uint32_t(id_bits < 64 ? packed.low() >> id_bits : 0) |
+                         uint32_t(id_bits > 0 ? uint64_t(packed.words[2]) << (64 - id_bits) : 0));
   }
-  __device__ uint32_t table(const Packed& packed) const { return tables.unpack(packed_table(packed)); }
 
-  // Whether keys are so long that they have a bit of this word.
+  // Whether keys are so long that they have a bit of this word, and which of its bits are the table's.
   __device__ bool has(int word) const { return size.bits > 32u * uint32_t(word); }
+  __device__ uint32_t bits_of_table(int word) const {
+    const int below = int(id_bits) - 32 * word;
+    return below <= 0 ? ~0u : below >= 32 ? 0 : ~0u << below;
+  }
 };
 
 }  // namespace recis

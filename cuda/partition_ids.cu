@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kPackThreads)
 }
 
 // All but the inverse, and that too where it is not looked up.
-__global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch, Results out) {
+__global__ void __launch_bounds__(kRunThreads, 3) results_kernel(Scratch scratch, Results out) {
   __shared__ uint32_t counts[32], before_tile;
   __shared__ Packing packing;
   if (threadIdx.x == 0) packing = *scratch.packing;

@@ -14,16 +14,16 @@ struct Results {
 // The ids in order, as the sort leaves them.
 struct Sorted {
   const Packing* packing;
-  const uint32_t *keys, *positions;   // the highest word of each, and its position
+  const uint32_t *keys, *positions;  // the highest word of each, and its position
   const uint32_t* words[kMaxWords];  // of positions
 
+  __device__ uint32_t word_at(int word, uint32_t i) const {
+    return packing->has(1) ? words[word][positions[i]] : keys[i];
+  }
   __device__ Packed at(uint32_t i) const {
-    const SortSize size = packing->size;
     Packed packed{};
-    if (size.bits <= 32) packed.words[0] = keys[i];
-    else
-      for (int word = 0; word < kMaxWords; ++word)
-        if (packing->has(word)) packed.words[word] = words[word][positions[i]];
+    for (int word = 0; word < kMaxWords; ++word)
+      if (packing->has(word)) packed.words[word] = word_at(word, i);
     return packed;
   }
 };
@@ -32,32 +32,38 @@ struct Sorted {
 template <int items>
 struct Run {
   uint32_t first;
-  Packed ids[items];
   unsigned heads[items], new_tables[items];  // lanes whose id, or whose table, is another than before
 
   // Reads them, and returns how many heads a warp has.
   __device__ uint32_t read(const Sorted& sorted, uint32_t begin) {
     const unsigned lane = threadIdx.x % 32;
-    const Packing& packing = *sorted.packing;
-    const uint32_t used = packing.size.used;
+    const uint32_t used = sorted.packing->size.used;
     first = begin + lane;
+#pragma unroll
+    for (int k = 0; k < items; ++k) heads[k] = new_tables[k] = first + k * 32 == 0 && used > 0;
+    for (int word = 0; word < kMaxWords && sorted.packing->has(word); ++word) {
+      const uint32_t of_table = sorted.packing->bits_of_table(word);
+      uint32_t keys[items];
+#pragma unroll
+      for (int k = 0; k < items; ++k) {
+        const uint32_t i = first + k * 32;
+        keys[k] = i < used ? sorted.word_at(word, i) : 0;
+      }
+#pragma unroll
+      for (int k = 0; k < items; ++k) {
+        const uint32_t i = first + k * 32;
+        uint32_t before = __shfl_up_sync(~0u, keys[k], 1);
+        if (lane == 0 && i > 0 && i < used) before = sorted.word_at(word, i - 1);
+        const uint32_t changed = i > 0 && i < used ? before ^ keys[k] : 0;
+        heads[k] |= changed != 0;
+        new_tables[k] |= (changed & of_table) != 0;
+      }
+    }
     uint32_t count = 0;
 #pragma unroll
     for (int k = 0; k < items; ++k) {
-      const uint32_t i = first + k * 32;
-      ids[k] = i < used ? sorted.at(i) : Packed{};
-    }
-#pragma unroll
-    for (int k = 0; k < items; ++k) {
-      const uint32_t i = first + k * 32;
-      Packed before{};
-      for (int word = 0; word < kMaxWords; ++word)
-        before.words[word] = __shfl_up_sync(~0u, ids[k].words[word], 1);
-      if (lane == 0 && i > 0 && i < used) before = sorted.at(i - 1);
-      const bool is_new = i < used && (i == 0 || !(before == ids[k]));
-      heads[k] = __ballot_sync(~0u, is_new);
-      new_tables[k] = __ballot_sync(
-          ~0u, is_new && (i == 0 || packing.packed_table(before) != packing.packed_table(ids[k])));
+      heads[k] = __ballot_sync(~0u, heads[k]);
+      new_tables[k] = __ballot_sync(~0u, new_tables[k]);
       count += __popc(heads[k]);
     }
     return count;
@@ -73,9 +79,10 @@ struct Run {
       const uint32_t i = first + k * 32, place = before + __popc(heads[k] & up_to_lane) - 1;
       before += __popc(heads[k]);
       if (heads[k] >> lane & 1) {
-        out.ids[place] = packing.id(ids[k]);
+        const Packed packed = sorted.at(i);
+        out.ids[place] = packing.id(packed);
         out.starts[place] = i;
-        if (place_of) place_of[ids[k].words[0]] = place;
+        if (place_of) place_of[packed.words[0]] = place;
       }
       if (!place_of && i < packing.size.used) out.inverse[sorted.positions[i]] = place;
       // A table begins here, and those without ids between it and the one before.
