@@ -36,7 +36,7 @@ struct Scratch {
 
 constexpr int kPackThreads = 512, kPackItems = 4;
 constexpr int kPackBlocks = 132 * 2;  // as many as a multiprocessor of an H100 runs at once
-constexpr int kRunThreads = 512, kRunItems = 8, kRun = kRunThreads * kRunItems;
+constexpr int kRunThreads = 512, kRunItems = 12, kRun = kRunThreads * kRunItems;
 constexpr int64_t run_count(int64_t total) { return (total + kRun - 1) / kRun; }
 
 // The keys of positions, from their columns.
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kPackThreads)
 }
 
 // All but the inverse, and that too where it is not looked up.
-__global__ void __launch_bounds__(kRunThreads, 3) results_kernel(Scratch scratch, Results out) {
+__global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch, Results out) {
   __shared__ uint32_t counts[32], before_tile;
   __shared__ Packing packing;
   if (threadIdx.x == 0) packing = *scratch.packing;

@@ -18,7 +18,8 @@ struct Sorted {
   const uint32_t* words[kMaxWords];  // of positions
 
   __device__ uint32_t word_at(int word, uint32_t i) const {
-    return packing->has(1) ? words[word][positions[i]] : keys[i];
+    if (!packing->has(1)) return keys[i];
+    return (word == 0 ? words[0] : word == 1 ? words[1] : words[2])[positions[i]];
   }
   __device__ Packed at(uint32_t i) const {
     Packed packed{};
@@ -28,19 +29,19 @@ struct Sorted {
   }
 };
 
-// Some of the ids in order: a warp has `items` * 32 in a row, and lane i every 32nd from the i-th.
+// Some of the ids in order: a warp has `items` * 32 in a row, and lane i every 32nd from the i-th. At most
+// 32 items.
 template <int items>
 struct Run {
   uint32_t first;
-  unsigned heads[items], new_tables[items];  // lanes whose id, or whose table, is another than before
+  uint32_t heads, new_tables;  // bit k: whether the id, or the table, of a lane's item k is another than before
 
   // Reads them, and returns how many heads a warp has.
   __device__ uint32_t read(const Sorted& sorted, uint32_t begin) {
     const unsigned lane = threadIdx.x % 32;
     const uint32_t used = sorted.packing->size.used;
     first = begin + lane;
-#pragma unroll
-    for (int k = 0; k < items; ++k) heads[k] = new_tables[k] = first + k * 32 == 0 && used > 0;
+    heads = new_tables = first == 0 && used > 0;
     for (int word = 0; word < kMaxWords && sorted.packing->has(word); ++word) {
       const uint32_t of_table = sorted.packing->bits_of_table(word);
       uint32_t keys[items];
@@ -55,18 +56,11 @@ struct Run {
         uint32_t before = __shfl_up_sync(~0u, keys[k], 1);
         if (lane == 0 && i > 0 && i < used) before = sorted.word_at(word, i - 1);
         const uint32_t changed = i > 0 && i < used ? before ^ keys[k] : 0;
-        heads[k] |= changed != 0;
-        new_tables[k] |= (changed & of_table) != 0;
+        heads |= uint32_t(changed != 0) << k;
+        new_tables |= uint32_t((changed & of_table) != 0) << k;
       }
     }
-    uint32_t count = 0;
-#pragma unroll
-    for (int k = 0; k < items; ++k) {
-      heads[k] = __ballot_sync(~0u, heads[k]);
-      new_tables[k] = __ballot_sync(~0u, new_tables[k]);
-      count += __popc(heads[k]);
-    }
-    return count;
+    return __reduce_add_sync(~0u, unsigned(__popc(heads)));
   }
 
   // Writes what is known of them, if `before` ids are in the warps before. What position holds which id is
@@ -76,9 +70,11 @@ struct Run {
     const Packing& packing = *sorted.packing;
 #pragma unroll
     for (int k = 0; k < items; ++k) {
-      const uint32_t i = first + k * 32, place = before + __popc(heads[k] & up_to_lane) - 1;
-      before += __popc(heads[k]);
-      if (heads[k] >> lane & 1) {
+      const bool is_head = heads >> k & 1;
+      const unsigned heads_here = __ballot_sync(~0u, is_head);
+      const uint32_t i = first + k * 32, place = before + __popc(heads_here & up_to_lane) - 1;
+      before += __popc(heads_here);
+      if (is_head) {
         const Packed packed = sorted.at(i);
         out.ids[place] = packing.id(packed);
         out.starts[place] = i;
@@ -86,7 +82,7 @@ struct Run {
       }
       if (!place_of && i < packing.size.used) out.inverse[sorted.positions[i]] = place;
       // A table begins here, and those without ids between it and the one before.
-      for (unsigned lanes = new_tables[k]; lanes != 0; lanes &= lanes - 1) {
+      for (unsigned lanes = __ballot_sync(~0u, new_tables >> k & 1); lanes != 0; lanes &= lanes - 1) {
         const int source = __ffs(int(lanes)) - 1;
         const uint32_t at = i - lane + uint32_t(source), next = __shfl_sync(~0u, place, source);
         const uint32_t from = at == 0 ? 0 : packing.table(sorted.at(at - 1)) + 1;
