@@ -52,7 +52,7 @@ struct ColumnsHere {
     const int column = column_of(position);
     const uint32_t i = position - first[column];
     if (i >= used[column]) return {0, no_table};
-    return {rotated(ids[column][i]), table[column]};
+    return {rotated(__ldg(ids[column] + i)), table[column]};
   }
 };
 

@@ -1,7 +1,9 @@
 // The distinct ids of several columns, and the positions of each.
 //
-// Ids are packed into the bits that vary in the batch, sorted with their positions, and counted. Then each
-// position is told the place of its id: by looking it up, if a list of all packed ids fits.
+// Ids and tables are packed into the bits that vary in the batch, as those are few, and sorted with their
+// positions. Where another id than before begins in that order is the next distinct one. If there is room
+// for a list of all packed ids, each position looks up there the place of its id: to write places to
+// positions in the order of ids would be to write everywhere at once.
 #include "id_columns.cuh"
 #include "sorted_ids.cuh"
 
@@ -35,7 +37,7 @@ struct Scratch {
 };
 
 constexpr int kPackThreads = 512, kPackItems = 4;
-constexpr int kPackBlocks = 132 * 2;  // as many as a multiprocessor of an H100 runs at once
+constexpr int kPackBlocks = 132 * 2;  // two on each multiprocessor of an H100
 constexpr int kRunThreads = 512, kRunItems = 12, kRun = kRunThreads * kRunItems;
 constexpr int64_t run_count(int64_t total) { return (total + kRun - 1) / kRun; }
 
@@ -94,8 +96,7 @@ __device__ __forceinline__ void for_each_key(const From& from, const typename Fr
 
 // What each block sees of the keys; and zeros where the sort wants them.
 template <class From>
-__global__ void __launch_bounds__(kPackThreads)
-    seen_kernel(From from, uint32_t total, Scratch scratch) {
+__global__ void __launch_bounds__(kPackThreads) seen_kernel(From from, uint32_t total, Scratch scratch) {
   __shared__ typename From::Here here;
   __shared__ Seen all;
   from.set(here);
@@ -110,8 +111,7 @@ __global__ void __launch_bounds__(kPackThreads)
 
 // Packs the keys, and counts their digits.
 template <class From>
-__global__ void __launch_bounds__(kPackThreads)
-    pack_kernel(From from, uint32_t total, Scratch scratch) {
+__global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t total, Scratch scratch) {
   // Copies, so that lanes with the same digit do not all wait for each other.
   constexpr int kCopies = 4;
   __shared__ typename From::Here here;

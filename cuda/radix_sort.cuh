@@ -169,9 +169,10 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
     keys[k] = i >= sort.count ? ~0u : __ldcg(new_word ? new_word + position_at(i) : from.keys + i);
   }
   memory.ranks.within_warp(digit, keys, places);
+  const bool has_digit = threadIdx.x < kDigits;
+  const uint32_t everywhere = has_digit ? sort.histograms[pass * kDigits + threadIdx.x] : 0;
   __syncthreads();
 
-  const bool has_digit = threadIdx.x < kDigits;
   const uint32_t count = memory.ranks.over_warps();
   const int64_t word = int64_t(tile) * kDigits + threadIdx.x, words = int64_t(sort.tiles) * kDigits;
   uint32_t* told = sort.told + (pass % 2) * words + word;
@@ -181,7 +182,6 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
     sort.told[((pass + 1) % 2) * words + word] = 0;  // for the next pass; the one before has no use for it
   }
   const uint32_t start = sum_of_lower_digits(count, ends[0]);
-  const uint32_t everywhere = has_digit ? sort.histograms[pass * kDigits + threadIdx.x] : 0;
   const uint32_t base = sum_of_lower_digits(everywhere, ends[1]);
   if (has_digit) starts[threadIdx.x] = start;
   __syncthreads();

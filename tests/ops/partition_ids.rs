@@ -71,7 +71,11 @@ fn distinct_ids_are_in_order_and_every_id_finds_its_own() {
         // Around what one block does, and so many tables that keys are longer than 64 bits.
         for count in [4096, 4097] {
             let mut ids = |n: usize| (0..n).map(|_| rng.random::<i64>()).collect::<Vec<i64>>();
-            check(&[(0, ids(count / 2), None), (4095, ids(count - count / 2), Some(count / 3))], 4096, stream);
+            check(
+                &[(0, ids(count / 2), None), (4095, ids(count - count / 2), Some(count / 3))],
+                4096,
+                stream,
+            );
             let columns = (0..70).map(|i| (i * 58, ids(count / 70), (i % 3 == 0).then_some(count / 90)));
             check(&columns.collect::<Vec<_>>(), 4096, stream);
         }
