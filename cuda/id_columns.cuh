@@ -56,4 +56,24 @@ struct ColumnsHere {
   }
 };
 
+// The keys of positions, from their columns.
+struct FromColumns {
+  Columns columns;
+  uint32_t no_table;
+  using Here = ColumnsHere;
+  __device__ void set(Here& here) const { here.set(columns); }
+  __device__ Key key(const Here& here, uint32_t position) const { return here.key(position, no_table); }
+};
+
+// The same from an array, for more columns than a launch takes.
+struct FromArray {
+  const uint32_t* words[kMaxWords];
+  uint32_t no_table;
+  struct Here {};
+  __device__ void set(Here&) const {}
+  __device__ Key key(const Here&, uint32_t i) const {
+    return {uint64_t(words[1][i]) << 32 | words[0][i], words[2][i]};
+  }
+};
+
 }  // namespace recis

@@ -41,28 +41,8 @@ constexpr int kPackBlocks = 132 * 2;  // two on each multiprocessor of an H100
 constexpr int kRunThreads = 512, kRunItems = 12, kRun = kRunThreads * kRunItems;
 constexpr int64_t run_count(int64_t total) { return (total + kRun - 1) / kRun; }
 
-// The keys of positions, from their columns.
-struct FromColumns {
-  Columns columns;
-  uint32_t no_table;
-  using Here = ColumnsHere;
-  __device__ void set(Here& here) const { here.set(columns); }
-  __device__ Key key(const Here& here, uint32_t position) const { return here.key(position, no_table); }
-};
-
-// The same from an array, for more columns than a launch takes.
-struct FromArray {
-  const uint32_t* words[kMaxWords];
-  uint32_t no_table;
-  struct Here {};
-  __device__ void set(Here&) const {}
-  __device__ Key key(const Here&, uint32_t i) const {
-    return {uint64_t(words[1][i]) << 32 | words[0][i], words[2][i]};
-  }
-};
-
-// Fills that array, for the positions that some columns cover; the first of several launches does for all
-// others too.
+// Fills the array of FromArray, for the positions that some columns cover; the first of several launches
+// does for all others too.
 __global__ void __launch_bounds__(kThreads)
     keys_kernel(Columns columns, uint32_t no_table, uint32_t total, bool is_first, Scratch scratch) {
   __shared__ ColumnsHere here;

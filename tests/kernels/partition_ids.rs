@@ -164,7 +164,7 @@ fn forward() {
         check(&columns, 9, 1, &[3, 6, 1, 0, 5, 2, 4]);
     }
     // More positions than a grid has threads.
-    let many = [column(1, &some_ids(8, 300_000, 10_000)), column(0, &some_ids(9, 245_000, 1000))];
+    let many = [column(1, &masked_ids(8, 300_000, 0x3fff)), column(0, &masked_ids(9, 245_000, 0x3ff))];
     check(&many, 2, 0, &[0, 1]);
 }
 
