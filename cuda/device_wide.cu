@@ -13,10 +13,9 @@ namespace {
 
 #ifdef RECIS_SIMT
 
-template <class Key>
-int sort(const char*, const Key* keys, Key* keys_out, const uint32_t* values, uint32_t* values_out,
+int sort(const char*, const uint32_t* keys, uint32_t* keys_out, const uint32_t* values, uint32_t* values_out,
          int64_t count, int bits, void*, size_t, recis_stream_t) {
-  const Key mask = bits >= int(sizeof(Key) * 8) ? ~Key(0) : (Key(1) << bits) - 1;
+  const uint32_t mask = bits >= 32 ? ~0u : (1u << bits) - 1;
   std::vector<int64_t> order(size_t(count), 0);
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
@@ -41,8 +40,7 @@ int checked(const char* op, cudaError_t error) {
   return fail(RECIS_CUDA_ERROR, op, "launch failed:", cudaGetErrorString(error), location::current());
 }
 
-template <class Key>
-int sort(const char* op, const Key* keys, Key* keys_out, const uint32_t* values, uint32_t* values_out,
+int sort(const char* op, const uint32_t* keys, uint32_t* keys_out, const uint32_t* values, uint32_t* values_out,
          int64_t count, int bits, void* scratch, size_t scratch_bytes, recis_stream_t stream) {
   return checked(op, cub::DeviceRadixSort::SortPairs(scratch, scratch_bytes, keys, keys_out, values, values_out,
                                                      int(count), 0, bits, stream));
@@ -72,28 +70,16 @@ int require_device(const char* op) {
 #endif
 }
 
-size_t sort_pairs_bytes(int64_t count, int key_bytes) {
+size_t sort_pairs_bytes(int64_t count) {
 #ifdef RECIS_SIMT
-  return size_t(count > 0 && key_bytes > 0);
+  return size_t(count > 0);
 #else
   size_t bytes = 0;
-  const uint32_t* values = nullptr;
+  const uint32_t* in = nullptr;
   uint32_t* out = nullptr;
-  if (key_bytes == 8)
-    cub::DeviceRadixSort::SortPairs(nullptr, bytes, static_cast<const uint64_t*>(nullptr),
-                                    static_cast<uint64_t*>(nullptr), values, out, int(count));
-  else
-    cub::DeviceRadixSort::SortPairs(nullptr, bytes, static_cast<const uint32_t*>(nullptr),
-                                    static_cast<uint32_t*>(nullptr), values, out, int(count));
+  cub::DeviceRadixSort::SortPairs(nullptr, bytes, in, out, in, out, int(count));
   return bytes;
 #endif
-}
-
-int sort_pairs(const char* op, const uint64_t* keys, uint64_t* keys_out, const uint32_t* values,
-               uint32_t* values_out, int64_t count, int bits, void* scratch, size_t scratch_bytes,
-               recis_stream_t stream) {
-  if (count == 0) return RECIS_OK;
-  return sort(op, keys, keys_out, values, values_out, count, bits, scratch, scratch_bytes, stream);
 }
 
 int sort_pairs(const char* op, const uint32_t* keys, uint32_t* keys_out, const uint32_t* values,

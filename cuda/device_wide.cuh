@@ -9,14 +9,11 @@ namespace recis {
 // RECIS_OK if there is a device to ask how much scratch memory it needs; else the sizes below mean nothing.
 int require_device(const char* op);
 
-// The scratch memory that sort_pairs needs for `count` keys of `key_bytes` (4 or 8) bytes.
-size_t sort_pairs_bytes(int64_t count, int key_bytes);
+// The scratch memory that sort_pairs needs for `count` keys.
+size_t sort_pairs_bytes(int64_t count);
 
 // Sorts values by the lowest `bits` bits of their keys; equal keys stay in order. `count` is below
 // 2^31. Inputs are left as they are.
-int sort_pairs(const char* op, const uint64_t* keys, uint64_t* keys_out, const uint32_t* values,
-               uint32_t* values_out, int64_t count, int bits, void* scratch, size_t scratch_bytes,
-               recis_stream_t stream);
 int sort_pairs(const char* op, const uint32_t* keys, uint32_t* keys_out, const uint32_t* values,
                uint32_t* values_out, int64_t count, int bits, void* scratch, size_t scratch_bytes,
                recis_stream_t stream);

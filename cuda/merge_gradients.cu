@@ -31,7 +31,7 @@ struct Scratch {
 };
 
 Scratch scratch_of(Workspace& workspace, int64_t total) {
-  const size_t sort = sort_pairs_bytes(total, 4), sum = sum_bytes(total);
+  const size_t sort = sort_pairs_bytes(total), sum = sum_bytes(total);
   Scratch scratch;
   scratch.keys = workspace.take<uint32_t>(total);
   scratch.places = workspace.take<uint32_t>(total);

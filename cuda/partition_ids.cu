@@ -1,139 +1,289 @@
-// The distinct ids of several columns, the positions of each, and who owns them.
-#include "device_wide.cuh"
-#include "murmur.cuh"
+// The distinct ids of several columns, and the positions of each.
+//
+// Ids and tables are packed into the bits that vary in the batch, as those are few, and sorted with their
+// positions. Where another id than before begins in that order is the next distinct one. If there is room
+// for a list of all packed ids, each position looks up there the place of its id: to write places to
+// positions in the order of ids would be to write everywhere at once.
+#include "id_columns.cuh"
+#include "sorted_ids.cuh"
 
 #include <algorithm>
-#include <bit>
 
 namespace recis {
 namespace {
 
-// An id's place in RecIS's order as a number, and back: the low 16 bits count most.
-__device__ __forceinline__ uint64_t key_of(int64_t id) { return uint64_t(id) << 48 | uint64_t(id) >> 16; }
-__device__ __forceinline__ int64_t id_of(uint64_t key) { return int64_t(key << 16 | key >> 48); }
-
-// Columns of one launch: as many as fit into a kernel's parameters.
-constexpr int kColumns = 64;
-struct Columns {
-  recis_ids_column column[kColumns];  // by ascending first
-  int count;
-};
-
-// The last column that begins at or before a position; the first one if none does.
-__device__ __forceinline__ int column_of(const Columns& columns, int64_t position) {
-  int first = 0, last = columns.count - 1;
-  while (first < last) {
-    const int middle = (first + last + 1) / 2;
-    if (columns.column[middle].first <= position) first = middle;
-    else last = middle - 1;
-  }
-  return first;
-}
-
-// The arrays between the kernels, [total] each.
+// The arrays between the kernels.
 struct Scratch {
-  // By position: the number of the position, the key of its id, and the id's table. Positions that
-  // hold no id have the table `tables`, which sorts last.
-  uint32_t* numbers;
-  uint64_t* keys;
-  uint16_t* tables;
-  // Ordered by key.
-  uint64_t* sorted_keys;
-  uint32_t *positions, *unsorted_tables;
-  // Ordered by table, then key: the place in the order by key, and how many distinct ids there are so
-  // far.
-  uint32_t *sorted_tables, *by_key, *places;
-  void* memory;
-  size_t memory_bytes;
-};
+  uint32_t* words[kMaxWords];  // [total] the packed keys by position
+  // Where all numbers below 2^bits are so few: the place of each packed key that there is. Lies where
+  // such keys have no second and third word.
+  uint32_t* place_of;
+  int64_t place_count;
+  Packing* packing;
+  Seen* seen;  // [kPackBlocks]
+  Sort sort;
+  // All that must be zero before the sort, and where it lies.
+  uint32_t* zeros;
+  int64_t zero_count;
+  uint32_t *histograms, *told;  // told: of the tiles of ids in order
 
-// The key and table of every position that a column covers; the first of several launches also writes
-// those of all others.
-__global__ void __launch_bounds__(kThreads)
-    keys_kernel(Columns columns, uint16_t tables, int64_t total, bool first, Scratch scratch) {
-  for (int64_t position = grid_thread(); position < total; position += grid_threads()) {
-    if (first) scratch.numbers[position] = uint32_t(position);
-    uint64_t key = 0;
-    uint16_t table = tables;
-    bool covered = false;
-    if (columns.count > 0) {
-      const recis_ids_column& column = columns.column[column_of(columns, position)];
-      const int64_t i = position - column.first;
-      covered = i >= 0 && i < column.capacity;
-      if (covered && (!column.offsets || i < column.offsets[column.rows])) {
-        key = key_of(column.ids[i]);
-        table = uint16_t(column.table);
-      }
-    }
-    if (!covered && !first) continue;
-    scratch.keys[position] = key;
-    scratch.tables[position] = table;
+  __device__ uint32_t* place_list() const {
+    const uint32_t bits = sort.size->bits;
+    return bits < 32 && int64_t(1) << bits <= place_count ? place_of : nullptr;
   }
-}
-
-__global__ void __launch_bounds__(kThreads) tables_kernel(int64_t total, Scratch scratch) {
-  for (int64_t i = grid_thread(); i < total; i += grid_threads())
-    scratch.unsorted_tables[i] = scratch.tables[scratch.positions[i]];
-}
-
-// What is at place i of the order by table, then key.
-struct Sorted {
-  Scratch scratch;
-  bool by_key_alone;  // there is one table, and every position holds an id
-  __device__ uint32_t table(int64_t i) const { return by_key_alone ? 0 : scratch.sorted_tables[i]; }
-  __device__ uint32_t by_key(int64_t i) const { return by_key_alone ? uint32_t(i) : scratch.by_key[i]; }
-  __device__ uint64_t key(int64_t i) const { return scratch.sorted_keys[by_key(i)]; }
+  __device__ Sorted sorted(const uint32_t* positions) const {
+    return {packing, sort.sorted(), positions, {words[0], words[1], words[2]}};
+  }
 };
 
-// 1 where another id than before begins, 0 elsewhere.
-__global__ void __launch_bounds__(kThreads) heads_kernel(Sorted sorted, uint32_t tables, int64_t total) {
+constexpr int kPackThreads = 512, kPackItems = 4;
+constexpr int kPackBlocks = 132 * 2;  // two on each multiprocessor of an H100
+constexpr int kRunThreads = 512, kRunItems = 12, kRun = kRunThreads * kRunItems;
+constexpr int64_t run_count(int64_t total) { return (total + kRun - 1) / kRun; }
+
+// Fills the array of FromArray, for the positions that some columns cover; the first of several launches
+// does for all others too.
+__global__ void __launch_bounds__(kThreads)
+    keys_kernel(Columns columns, uint32_t no_table, uint32_t total, bool is_first, Scratch scratch) {
+  __shared__ ColumnsHere here;
+  here.set(columns);
+  __syncthreads();
   for (int64_t i = grid_thread(); i < total; i += grid_threads()) {
-    const uint32_t table = sorted.table(i);
-    const bool head = i == 0 || table != sorted.table(i - 1) || sorted.key(i) != sorted.key(i - 1);
-    sorted.scratch.places[i] = table < tables && head;
+    if (!is_first && !here.covers(uint32_t(i))) continue;
+    const Key key = here.key(uint32_t(i), no_table);
+    scratch.words[0][i] = uint32_t(key.id);
+    scratch.words[1][i] = uint32_t(key.id >> 32);
+    scratch.words[2][i] = key.table;
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    results_kernel(Sorted sorted, uint32_t tables, int64_t total, int64_t* ids, uint32_t* table_offsets,
-                   uint32_t* inverse, uint32_t* positions, uint32_t* starts) {
-  const uint32_t* places = sorted.scratch.places;
-  for (int64_t i = grid_thread(); i < total && sorted.table(i) < tables; i += grid_threads()) {
-    const uint32_t by_key = sorted.by_key(i), position = sorted.scratch.positions[by_key];
-    const uint32_t place = places[i] - 1;
-    inverse[position] = place;
-    positions[i] = position;
-    if (i > 0 && places[i - 1] == places[i]) continue;
-    ids[place] = id_of(sorted.key(i));
-    starts[place] = uint32_t(i);
+// Calls `use(position, key)` for the positions of a block's tiles.
+template <class From, class Use>
+__device__ __forceinline__ void for_each_key(const From& from, const typename From::Here& here, uint32_t total,
+                                             Use use) {
+  constexpr uint32_t kTile = kPackThreads * kPackItems;
+  for (int64_t tile = blockIdx.x; tile * kTile < total; tile += gridDim.x) {
+    const uint32_t first = uint32_t(tile) * kTile + threadIdx.x;
+    Key keys[kPackItems];
+#pragma unroll
+    for (int k = 0; k < kPackItems; ++k)
+      if (first + k * kPackThreads < total) keys[k] = from.key(here, first + k * kPackThreads);
+#pragma unroll
+    for (int k = 0; k < kPackItems; ++k)
+      if (first + k * kPackThreads < total) use(first + k * kPackThreads, keys[k]);
   }
-  for (int64_t table = grid_thread(); table <= tables; table += grid_threads()) {
-    // The first place of a table at or above this one: after all, that of what holds no id.
-    int64_t first = 0, last = total;
-    while (first < last) {
-      const int64_t middle = (first + last) / 2;
-      if (sorted.table(middle) < table) first = middle + 1;
-      else last = middle;
+}
+
+// What each block sees of the keys; and zeros where the sort wants them.
+template <class From>
+__global__ void __launch_bounds__(kPackThreads) seen_kernel(From from, uint32_t total, Scratch scratch) {
+  __shared__ typename From::Here here;
+  __shared__ Seen all;
+  from.set(here);
+  for (int64_t i = grid_thread(); i < scratch.zero_count; i += grid_threads()) scratch.zeros[i] = 0;
+  __syncthreads();
+  Seen mine{};
+  for_each_key(from, here, total, [&](uint32_t, Key key) { mine.add(key, key.table != from.no_table); });
+  see_together(mine, all);
+  __syncthreads();
+  if (threadIdx.x == 0) scratch.seen[blockIdx.x] = all;
+}
+
+// Packs the keys, and counts their digits.
+template <class From>
+__global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t total, Scratch scratch) {
+  // Copies, so that lanes with the same digit do not all wait for each other.
+  constexpr int kCopies = 4;
+  __shared__ typename From::Here here;
+  __shared__ Seen all;
+  __shared__ Packing packing;
+  __shared__ Digit digits[kMaxPasses];
+  __shared__ uint32_t counts[kMaxPasses][kDigits][kCopies];
+  from.set(here);
+  Seen mine{};
+  for (unsigned block = threadIdx.x; block < gridDim.x; block += kPackThreads) mine.add(scratch.seen[block]);
+  see_together(mine, all);
+  __syncthreads();
+  packing.set(all);
+  __syncthreads();
+  const int passes = passes_of(packing.size.bits);
+  if (int(threadIdx.x) < passes) digits[threadIdx.x] = digit_of(packing.size.bits, int(threadIdx.x));
+  if (blockIdx.x == 0 && threadIdx.x == 0) *scratch.packing = packing;
+  for (int i = int(threadIdx.x); i < passes * kDigits * kCopies; i += kPackThreads) (&counts[0][0][0])[i] = 0;
+  __syncthreads();
+  for_each_key(from, here, total, [&](uint32_t position, Key key) {
+    const Packed packed = packing.pack(key);
+#pragma unroll
+    for (int word = 0; word < kMaxWords; ++word) {
+      if (!packing.has(word)) continue;
+      scratch.words[word][position] = packed.words[word];
+      const int first = word * kPassesOfWord;
+      for (int pass = first; pass < min(first + kPassesOfWord, passes); ++pass)
+        atomicAdd(&counts[pass][digits[pass](packed.words[word])][threadIdx.x % kCopies], 1u);
     }
-    const uint32_t distinct = first > 0 ? places[first - 1] : 0;
-    table_offsets[table] = distinct;
-    if (table == tables) starts[distinct] = uint32_t(first);
+  });
+  __syncthreads();
+  for (int i = int(threadIdx.x); i < passes * kDigits; i += kPackThreads) {
+    const uint32_t(&copies)[kCopies] = (&counts[0][0])[i];
+    uint32_t count = 0;
+    for (uint32_t copy : copies) count += copy;
+    if (count > 0) atomicAdd(&scratch.histograms[i], count);
   }
+}
+
+// All but the inverse, and that too where it is not looked up.
+__global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch, Results out) {
+  __shared__ uint32_t counts[32], before_tile;
+  __shared__ Packing packing;
+  if (threadIdx.x == 0) packing = *scratch.packing;
+  __syncthreads();
+  Sorted sorted = scratch.sorted(out.positions);
+  sorted.packing = &packing;
+  Run<kRunItems> run;
+  const uint32_t tile = blockIdx.x;
+  const WarpSums heads =
+      sum_over_warps(run.read(sorted, tile * kRun + threadIdx.x / 32 * 32 * kRunItems), counts);
+  if (threadIdx.x == 0) {
+    uint32_t* told = scratch.told + tile;
+    if (tile > 0) tell_sum(told, heads.all);
+    before_tile = sum_before(told, tile, 1);
+    tell_sum_up_to_end(told, before_tile + heads.all);
+  }
+  __syncthreads();
+  run.write(sorted, before_tile + heads.before, out, scratch.place_list());
+  if (tile == gridDim.x - 1) write_end(sorted, before_tile + heads.all, out);
+}
+
+// Looks up the place of each position's id.
+__global__ void __launch_bounds__(kThreads) inverse_kernel(Scratch scratch, Results out) {
+  const uint32_t* place_of = scratch.place_list();
+  if (!place_of) return;
+  const Packing& packing = *scratch.packing;
+  // Packed keys from here on hold no id.
+  const uint32_t end = packing.size.used == out.total ? ~0u : packing.pack({0, out.tables}).words[0];
+  const int64_t packs = (int64_t(out.total) + 3) / 4;
+  for (int64_t pack = grid_thread(); pack < packs; pack += grid_threads()) {
+    const Pack<uint32_t> keys = reinterpret_cast<const Pack<uint32_t>*>(scratch.words[0])[pack];
+    Pack<uint32_t> places;
+    bool all = true;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const bool is_used = pack * 4 + k < out.total && keys.value[k] < end;
+      if (is_used) places.value[k] = place_of[keys.value[k]];
+      all = all && is_used;
+    }
+    if (all) reinterpret_cast<Pack<uint32_t>*>(out.inverse)[pack] = places;
+    else
+      for (int k = 0; k < 4; ++k)
+        if (pack * 4 + k < out.total && keys.value[k] < end) out.inverse[pack * 4 + k] = places.value[k];
+  }
+}
+
+// All of it by one block, in shared memory: for so few positions, launches and waiting would take longer
+// than the work.
+constexpr int kSmallThreads = 1024, kSmallItems = 4, kSmall = kSmallThreads * kSmallItems;
+
+__global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, Scratch scratch, Results out) {
+  __shared__ ColumnsHere here;
+  __shared__ Seen all;
+  __shared__ Packing packing;
+  __shared__ union {
+    Ranks<kSmallThreads / 32, kSmallItems> ranks;
+    struct {
+      uint32_t keys[kSmall], positions[kSmall];
+    } sorted;
+  } memory;
+  __shared__ uint32_t starts[kDigits], ends[kDigits / 32], head_counts[32];
+  from.set(here);
+  __syncthreads();
+  const unsigned warp = threadIdx.x / 32, begin = warp * 32 * kSmallItems, first = begin + threadIdx.x % 32;
+  Key ids[kSmallItems];
+  Seen mine{};
+#pragma unroll
+  for (int k = 0; k < kSmallItems; ++k) {
+    const uint32_t i = first + k * 32;
+    ids[k] = i < out.total ? from.key(here, i) : Key{};
+    if (i < out.total) mine.add(ids[k], ids[k].table != from.no_table);
+  }
+  see_together(mine, all);
+  __syncthreads();
+  packing.set(all);
+  __syncthreads();
+
+  // As in the sort of many, but that a long key's other words wait in the scratch memory. Places behind
+  // the end come last.
+  uint32_t keys[kSmallItems], positions[kSmallItems], places[kSmallItems];
+#pragma unroll
+  for (int k = 0; k < kSmallItems; ++k) {
+    const uint32_t i = positions[k] = first + k * 32;
+    const Packed packed = packing.pack(ids[k]);
+    keys[k] = i < out.total ? packed.words[0] : ~0u;
+    for (int word = 0; word < kMaxWords && packing.size.bits > 32; ++word)
+      if (packing.has(word) && i < out.total) scratch.words[word][i] = packed.words[word];
+  }
+  for (int pass = 0; pass < passes_of(packing.size.bits); ++pass) {
+    const Digit digit = digit_of(packing.size.bits, pass);
+    __syncthreads();
+    if (pass > 0 && pass % kPassesOfWord == 0)
+      for (int k = 0; k < kSmallItems; ++k)
+        keys[k] = positions[k] < out.total ? scratch.words[digit.word][positions[k]] : ~0u;
+    memory.ranks.within_warp(digit, keys, places);
+    __syncthreads();
+    const uint32_t start = sum_of_lower_digits(memory.ranks.over_warps(), ends);
+    if (threadIdx.x < kDigits) starts[threadIdx.x] = start;
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kSmallItems; ++k)
+      places[k] += memory.ranks.counts[warp][digit(keys[k])] + starts[digit(keys[k])];
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kSmallItems; ++k) {
+      memory.sorted.keys[places[k]] = keys[k];
+      memory.sorted.positions[places[k]] = positions[k];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kSmallItems; ++k) {
+      keys[k] = memory.sorted.keys[first + k * 32];
+      positions[k] = memory.sorted.positions[first + k * 32];
+    }
+  }
+
+  const Sorted sorted{&packing, memory.sorted.keys, memory.sorted.positions,
+                      {scratch.words[0], scratch.words[1], scratch.words[2]}};
+  Run<kSmallItems> run;
+  const WarpSums heads = sum_over_warps(run.read(sorted, begin), head_counts);
+  run.write(sorted, heads.before, out, nullptr);
+  write_end(sorted, heads.all, out);
+#pragma unroll
+  for (int k = 0; k < kSmallItems; ++k)
+    if (first + k * 32 < packing.size.used) out.positions[first + k * 32] = positions[k];
 }
 
 Scratch take(Workspace& workspace, int64_t total) {
-  Scratch scratch;
-  scratch.numbers = workspace.take<uint32_t>(total);
-  scratch.keys = workspace.take<uint64_t>(total);
-  scratch.tables = workspace.take<uint16_t>(total);
-  scratch.sorted_keys = workspace.take<uint64_t>(total);
-  scratch.positions = workspace.take<uint32_t>(total);
-  scratch.unsorted_tables = workspace.take<uint32_t>(total);
-  scratch.sorted_tables = workspace.take<uint32_t>(total);
-  scratch.by_key = workspace.take<uint32_t>(total);
-  scratch.places = scratch.unsorted_tables;  // not needed any more by then
-  scratch.memory_bytes = std::max({sort_pairs_bytes(total, 8), sort_pairs_bytes(total, 4), sum_bytes(total)});
-  scratch.memory = workspace.take<char>(int64_t(scratch.memory_bytes));
+  Scratch scratch{};
+  scratch.words[0] = workspace.take<uint32_t>((total + 3) / 4 * 4);  // read in packs of four
+  scratch.place_count = 2 * total;
+  scratch.place_of = workspace.take<uint32_t>(scratch.place_count);
+  scratch.words[1] = scratch.place_of;
+  scratch.words[2] = scratch.place_of ? scratch.place_of + total : nullptr;
+  scratch.packing = workspace.take<Packing>(1);
+  scratch.seen = workspace.take<Seen>(kPackBlocks);
+
+  Sort& sort = scratch.sort;
+  sort.count = uint32_t(total);
+  sort.tiles = uint32_t(sort_tiles(total));
+  sort.size = scratch.packing ? &scratch.packing->size : nullptr;
+  for (int word = 0; word < kMaxWords; ++word) sort.words[word] = scratch.words[word];
+  for (Pairs& pairs : sort.pairs) pairs = {workspace.take<uint32_t>(total), workspace.take<uint32_t>(total)};
+
+  const size_t begin = workspace.bytes();
+  scratch.zeros = sort.ticket = workspace.take<uint32_t>(1);
+  sort.done = workspace.take<uint32_t>(kMaxPasses);
+  sort.histograms = scratch.histograms = workspace.take<uint32_t>(kMaxPasses * kDigits);
+  sort.told = workspace.take<uint32_t>(2 * int64_t(sort.tiles) * kDigits);
+  scratch.told = workspace.take<uint32_t>(run_count(total));
+  scratch.zero_count = int64_t(workspace.bytes() - begin) / int64_t(sizeof(uint32_t));
   return scratch;
 }
 
@@ -151,86 +301,30 @@ int require_column(const recis_ids_column& column, int64_t tables, int64_t total
       require(column.table < tables, op, "a column's table", "is not below tables"));
 }
 
-// A launch for every kColumns columns, and at least one.
-int write_keys(const char* op, const recis_ids_column* columns, int64_t column_count, int64_t tables,
-               int64_t total, const Scratch& scratch, recis_stream_t stream) {
-  int64_t next = 0;
-  do {
-    const bool first = next == 0;
-    Columns some = {};
-    // Without empty columns: they could begin between another's ends, and hide it.
-    for (; next < column_count && some.count < kColumns; ++next)
-      if (columns[next].capacity > 0) some.column[some.count++] = columns[next];
-    std::sort(some.column, some.column + some.count, [](auto& a, auto& b) { return a.first < b.first; });
-    if (int status = launch(op, keys_kernel, blocks_for(total), kThreads, 0, stream, some, uint16_t(tables),
-                            total, first, scratch))
-      return status;
-  } while (next < column_count);
-  return RECIS_OK;
+// As many of the columns as a launch takes, from `next` on, which goes on behind them. Without empty ones:
+// they could begin between another's ends, and hide it.
+Columns take_columns(const recis_ids_column* columns, int64_t column_count, int64_t& next) {
+  Columns some = {};
+  for (; next < column_count && some.count < kColumns; ++next)
+    if (columns[next].capacity > 0) some.column[some.count++] = columns[next];
+  std::sort(some.column, some.column + some.count, [](auto& a, auto& b) { return a.first < b.first; });
+  for (; next < column_count && columns[next].capacity == 0; ++next) {}
+  return some;
 }
 
-int sort_ids(const char* op, const Sorted& sorted, int64_t tables, int64_t total, recis_stream_t stream) {
-  const Scratch& s = sorted.scratch;
-  if (int status = sort_pairs(op, s.keys, s.sorted_keys, s.numbers, s.positions, total, 64, s.memory,
-                              s.memory_bytes, stream))
+template <class From>
+int partition(const char* op, const From& from, const Scratch& scratch, const Results& out,
+              recis_stream_t stream) {
+  const int64_t total = out.total, tile = kPackThreads * kPackItems;
+  const unsigned blocks = unsigned(std::min<int64_t>((total + tile - 1) / tile, kPackBlocks));
+  if (int status = launch(op, seen_kernel<From>, blocks, kPackThreads, 0, stream, from, out.total, scratch))
     return status;
-  if (sorted.by_key_alone) return RECIS_OK;
-  if (int status = launch(op, tables_kernel, blocks_for(total), kThreads, 0, stream, total, s)) return status;
-  const int bits = int(std::bit_width(uint64_t(tables)));  // up to and with `tables`
-  return sort_pairs(op, s.unsorted_tables, s.sorted_tables, s.numbers, s.by_key, total, bits, s.memory,
-                    s.memory_bytes, stream);
-}
-
-int count_distinct(const char* op, const Sorted& sorted, int64_t tables, int64_t total,
-                   recis_stream_t stream) {
-  const Scratch& s = sorted.scratch;
-  if (int status = launch(op, heads_kernel, blocks_for(total), kThreads, 0, stream, sorted, uint32_t(tables),
-                          total))
+  if (int status = launch(op, pack_kernel<From>, blocks, kPackThreads, 0, stream, from, out.total, scratch))
     return status;
-  return inclusive_sum(op, s.places, s.places, total, s.memory, s.memory_bytes, stream);
-}
-
-__global__ void __launch_bounds__(kThreads) zero_kernel(uint32_t* counts, int32_t world_size) {
-  for (int64_t i = grid_thread(); i < world_size; i += grid_threads()) counts[i] = 0;
-}
-
-// RecIS's: the first `rest` of the slices of the 2^16 residues have one more than `slice`.
-struct Slices {
-  int32_t slice, rest;
-  __device__ uint32_t operator()(int64_t id) const {
-    const int32_t residue = int32_t(id & 0xffff);
-    return uint32_t(max(residue / (slice + 1), (residue - rest) / slice));
-  }
-};
-
-struct Balanced {
-  uint32_t world_size;
-  __device__ uint32_t operator()(int64_t id) const { return uint32_t((murmur(id) >> 32) * world_size >> 32); }
-};
-
-// Ranks that a block counts in shared memory, before it adds to the counts of all.
-constexpr int32_t kCounted = 1024;
-
-template <class Owner>
-__global__ void __launch_bounds__(kThreads)
-    owner_kernel(const int64_t* ids, int64_t capacity, const uint32_t* count, Owner owner, int32_t world_size,
-                 uint32_t* owners, uint32_t* counts) {
-  __shared__ uint32_t counted[kCounted];
-  const bool few = world_size <= kCounted;
-  if (few)
-    for (int32_t rank = int32_t(threadIdx.x); rank < world_size; rank += kThreads) counted[rank] = 0;
-  __syncthreads();
-  const int64_t here = bounded(count, capacity);
-  for (int64_t i = grid_thread(); i < here; i += grid_threads()) {
-    const uint32_t rank = owner(ids[i]);
-    owners[i] = rank;
-    if (few) atomicAdd(&counted[rank], 1u);
-    else atomicAdd(&counts[rank], 1u);
-  }
-  __syncthreads();
-  if (few)
-    for (int32_t rank = int32_t(threadIdx.x); rank < world_size; rank += kThreads)
-      if (counted[rank] > 0) atomicAdd(&counts[rank], counted[rank]);
+  if (int status = sort_by_bits(op, scratch.sort, stream)) return status;
+  if (int status = launch(op, results_kernel, unsigned(run_count(total)), kRunThreads, 0, stream, scratch, out))
+    return status;
+  return launch(op, inverse_kernel, blocks_for((total + 3) / 4), kThreads, 0, stream, scratch, out);
 }
 
 }  // namespace
@@ -241,7 +335,6 @@ extern "C" int recis_partition_ids_workspace_size(int64_t total, int64_t tables,
   const char* op = "partition_ids.workspace_size";
   if (int status = first_of(require_sizes(total, tables, op), require(bytes, op, "bytes", "is null")))
     return status;
-  if (int status = require_device(op)) return status;
   Workspace needed;
   take(needed, total);
   *bytes = needed.bytes();
@@ -262,46 +355,28 @@ extern "C" int recis_partition_ids_forward(const recis_ids_column* columns, int6
           require_array(inverse, total, op, "inverse"), require_array(positions, total, op, "positions"),
           require_array(starts, 1, op, "starts")))
     return status;
-  int64_t covered = 0;
-  bool full = true;
-  for (const recis_ids_column* column = columns; column != columns + column_count; ++column) {
+  for (const recis_ids_column* column = columns; column != columns + column_count; ++column)
     if (int status = require_column(*column, tables, total, op)) return status;
-    covered += column->capacity;
-    full = full && !column->offsets;
-  }
   Workspace needed, memory(workspace);
   take(needed, total);
   if (int status = require_workspace(workspace, workspace_bytes, needed.bytes(), op)) return status;
 
-  const Sorted sorted{take(memory, total), tables == 1 && full && covered == total};
-  if (total > 0) {
-    int status = write_keys(op, columns, column_count, tables, total, sorted.scratch, stream);
-    if (status == RECIS_OK) status = sort_ids(op, sorted, tables, total, stream);
-    if (status == RECIS_OK) status = count_distinct(op, sorted, tables, total, stream);
-    if (status != RECIS_OK) return status;
+  Scratch scratch = take(memory, total);
+  scratch.sort.positions = positions;
+  const Results out{ids, table_offsets, inverse, positions, starts, uint32_t(tables), uint32_t(total)};
+  int64_t next = 0;
+  const FromColumns from{take_columns(columns, column_count, next), out.tables};
+  if (next >= column_count) {
+    if (total <= kSmall) return launch(op, small_kernel, 1, kSmallThreads, 0, stream, from, scratch, out);
+    return partition(op, from, scratch, out, stream);
   }
-  return launch(op, results_kernel, blocks_for(max(total, tables + 1)), kThreads, 0, stream, sorted,
-                uint32_t(tables), total, ids, table_offsets, inverse, positions, starts);
-}
-
-extern "C" int recis_partition_ids_owner(const int64_t* ids, int64_t capacity, const uint32_t* count,
-                                         int32_t world_size, recis_owner owner, uint32_t* owners,
-                                         uint32_t* counts, recis_stream_t stream) {
-  using namespace recis;
-  const char* op = "partition_ids.owner";
-  if (int status = first_of(
-          require(world_size >= 1 && world_size <= 65536, op, "world_size", "is not within 1..=65536"),
-          require(owner == RECIS_OWNER_SLICES || owner == RECIS_OWNER_BALANCED, op, "owner", "is unknown"),
-          require_array(ids, capacity, op, "ids"), require_array(count, 0, op, "count"),
-          require_array(owners, capacity, op, "owners"), require_array(counts, 1, op, "counts")))
-    return status;
-  if (int status = launch(op, zero_kernel, blocks_for(world_size), kThreads, 0, stream, counts, world_size))
-    return status;
-  if (capacity == 0) return RECIS_OK;
-  const unsigned blocks = blocks_for(capacity);
-  if (owner == RECIS_OWNER_BALANCED)
-    return launch(op, owner_kernel<Balanced>, blocks, kThreads, 0, stream, ids, capacity, count,
-                  Balanced{uint32_t(world_size)}, world_size, owners, counts);
-  return launch(op, owner_kernel<Slices>, blocks, kThreads, 0, stream, ids, capacity, count,
-                Slices{65536 / world_size, 65536 % world_size}, world_size, owners, counts);
+  bool is_first = true;
+  for (Columns some = from.columns; some.count > 0; some = take_columns(columns, column_count, next)) {
+    if (int status = launch(op, keys_kernel, blocks_for(total), kThreads, 0, stream, some, out.tables,
+                            out.total, is_first, scratch))
+      return status;
+    is_first = false;
+  }
+  const FromArray array{{scratch.words[0], scratch.words[1], scratch.words[2]}, out.tables};
+  return partition(op, array, scratch, out, stream);
 }

@@ -164,7 +164,7 @@ fn forward() {
         check(&columns, 9, 1, &[3, 6, 1, 0, 5, 2, 4]);
     }
     // More positions than a grid has threads.
-    let many = [column(1, &some_ids(8, 300_000, 10_000)), column(0, &some_ids(9, 245_000, 1000))];
+    let many = [column(1, &masked_ids(8, 300_000, 0x3fff)), column(0, &masked_ids(9, 245_000, 0x3ff))];
     check(&many, 2, 0, &[0, 1]);
 }
 
@@ -184,10 +184,84 @@ fn more_columns_than_one_launch_takes() {
     }
 }
 
+/// Ids of which only the bits of a mask vary.
+fn masked_ids(seed: u64, len: usize, mask: u64) -> Vec<i64> {
+    bits(seed, len).map(|bits| (0x0123_4567_89ab_cdef & !mask | bits & mask) as i64).collect()
+}
+
+/// More than one block does at once.
+const MANY: usize = 5000;
+
+#[test]
+fn whichever_bits_vary() {
+    let masks = [0, 1, 1 << 15, 1 << 16, 1 << 63, 0xff, 0x1ff, 0xffff, 0xffff << 48, !0xffff, 0xffff_ffff];
+    let more = [0xffff_ffff << 32, 0x1_ffff_ffff, u64::MAX >> 1, u64::MAX, 0x8421_0842_1084_2108];
+    for (seed, mask) in masks.into_iter().chain(more).enumerate() {
+        for len in [700, MANY] {
+            let all = masked_ids(seed as u64, len, mask);
+            check_in_order(&[column(0, &all)], 1);
+            // Of another table, and positions that hold none.
+            let columns = [column(6, &all), Column { used: Some(len / 3), ..column(4, &all[..len / 2]) }];
+            check_in_order(&columns, 7);
+        }
+    }
+}
+
+#[test]
+fn most_tables_and_longest_keys() {
+    // The first and the last table alone, then so many that keys have 64 + 13 bits; some have no ids.
+    for len in [40, 130] {
+        let ends = [0, 4095].map(|table| column(table, &masked_ids(5, 20 * len, u64::MAX)));
+        check_in_order(&ends, 4096);
+        let columns: Vec<_> = (0..60)
+            .map(|i| Column { used: (i % 4 == 0).then_some(len / 2), ..column(i * 69, &ids(len)) })
+            .collect();
+        check_in_order(&columns, 4096);
+        let more: Vec<_> = (0..80).map(|i| column(4095 - i * 51, &some_ids(1, len, 1 << 60))).collect();
+        check_in_order(&more, 4096);
+    }
+}
+
+#[test]
+fn around_tiles_and_blocks() {
+    for len in [1, 31, 33, 4095, 4096, 4097, 6143, 6144, 6145, 8191, 8192, 8193] {
+        check(&[column(0, &masked_ids(1, len, 0xffff))], 1, 0, &[0]);
+        check(&[column(1, &masked_ids(2, len - 1, 0x7f)), column(0, &[5])], 2, 0, &[1, 0]);
+    }
+}
+
+#[test]
+fn the_largest_tiles() {
+    let len = 264 * 512 * 8 + 1;
+    let columns = [
+        Column { used: Some(len / 2), ..column(1, &masked_ids(1, len / 2 + 3, 0xfff)) },
+        column(0, &masked_ids(2, len / 2, 0x3f0)),
+    ];
+    check(&columns, 2, 0, &[0, 1]);
+}
+
+#[test]
+fn offsets_that_lead_nowhere_are_kept_within_the_ids() {
+    for len in [50, MANY] {
+        let columns = |used: i32| {
+            let some = Column { used: Some(used as usize), ..column(1, &some_ids(1, len, 90)) };
+            run(&[some, column(0, &[5, 6, 7])], 2, 1, &[0, 1])
+        };
+        for below in [-1, i32::MIN] {
+            assert_eq!(columns(below), columns(0));
+        }
+        for beyond in [len as i32 + 1, i32::MAX] {
+            assert_eq!(columns(beyond), columns(len as i32));
+        }
+    }
+}
+
 #[test]
 fn a_second_run_gives_the_same_bits() {
-    let columns = [column(1, &some_ids(1, 3000, 100)), column(0, &some_ids(2, 500, 100))];
-    assert_eq!(run(&columns, 2, 1, &[1, 0]), run(&columns, 2, 1, &[1, 0]));
+    for len in [3000, 2 * MANY] {
+        let columns = [column(1, &some_ids(1, len, 100)), column(0, &some_ids(2, 500, 100))];
+        assert_eq!(run(&columns, 2, 1, &[1, 0]), run(&columns, 2, 1, &[1, 0]));
+    }
 }
 
 const OWNERS: [(Owner, recis_owner); 2] =

@@ -68,6 +68,17 @@ fn distinct_ids_are_in_order_and_every_id_finds_its_own() {
             ];
             check(&columns, 7, stream);
         }
+        // Around what one block does, and so many tables that keys are longer than 64 bits.
+        for count in [4096, 4097] {
+            let mut ids = |n: usize| (0..n).map(|_| rng.random::<i64>()).collect::<Vec<i64>>();
+            check(
+                &[(0, ids(count / 2), None), (4095, ids(count - count / 2), Some(count / 3))],
+                4096,
+                stream,
+            );
+            let columns = (0..70).map(|i| (i * 58, ids(count / 70), (i % 3 == 0).then_some(count / 90)));
+            check(&columns.collect::<Vec<_>>(), 4096, stream);
+        }
         // All low bits equal, all high bits equal.
         let [high, low] = [40, 16].map(|shift| (0..3000).map(|i: i64| i << shift).collect());
         check(&[(0, high, None), (1, low, None)], 2, stream);

@@ -1,0 +1,130 @@
+// Ids and their tables as short numbers: only the bits that differ anywhere in the batch.
+#pragma once
+
+#include "radix_sort.cuh"
+
+namespace recis {
+
+// An id and its table as numbers whose order is RecIS's: by table, then by the low 16 bits of the id, then
+// by the others. A position that holds no id has the number of tables for a table, and comes last.
+struct Key {
+  uint64_t id;
+  uint32_t table;
+};
+__device__ __forceinline__ uint64_t rotated(int64_t id) { return uint64_t(id) << 48 | uint64_t(id) >> 16; }
+__device__ __forceinline__ int64_t id_of(uint64_t rotated) { return int64_t(rotated << 16 | rotated >> 48); }
+
+// Which bits were seen set and which were seen clear: of the halves of ids, and of tables. And how many ids
+// there are.
+struct alignas(16) Seen {
+  uint32_t set[3], clear[3], used, unused;
+
+  __device__ void add(Key key, bool is_used) {
+    set[2] |= key.table, clear[2] |= ~key.table;
+    if (!is_used) return;
+    set[0] |= uint32_t(key.id), clear[0] |= uint32_t(~key.id);
+    set[1] |= uint32_t(key.id >> 32), clear[1] |= uint32_t(~key.id >> 32);
+    ++used;
+  }
+  __device__ void add(const Seen& other) {
+    for (int k = 0; k < 3; ++k) set[k] |= other.set[k], clear[k] |= other.clear[k];
+    used += other.used;
+  }
+};
+
+// All that the threads of a block have seen: in `all`, shared memory, behind the barrier that follows.
+__device__ __forceinline__ void see_together(const Seen& mine, Seen& all) {
+  if (threadIdx.x == 0) all = {};
+  __syncthreads();
+  for (int k = 0; k < 3; ++k) {
+    const uint32_t set = __reduce_or_sync(~0u, mine.set[k]), clear = __reduce_or_sync(~0u, mine.clear[k]);
+    if (threadIdx.x % 32 == 0) atomicOr(&all.set[k], set), atomicOr(&all.clear[k], clear);
+  }
+  const uint32_t used = __reduce_add_sync(~0u, mine.used);
+  if (threadIdx.x % 32 == 0) atomicAdd(&all.used, used);
+}
+
+// Takes the bits that vary out of numbers that agree in all others, in order, and puts them back. By moves
+// of distances 1, 2, 4 and so on, as in Hacker's Delight, 7-4.
+template <class Number, int distances>
+struct BitPacking {
+  Number varying, fixed;
+  Number moves[distances];  // the bits that each distance moves, where they come from
+
+  __device__ void set(Number seen_set, Number seen_clear) {
+    varying = seen_set & seen_clear;
+    fixed = seen_set & ~seen_clear;
+    Number left = varying, gaps = ~varying << 1;
+    for (int k = 0; k < distances; ++k) {
+      // The bits with an odd number of gaps below them.
+      Number odd = gaps;
+      for (int distance = 1; distance < 1 << distances; distance *= 2) odd ^= odd << distance;
+      moves[k] = odd & left;
+      left = (left ^ moves[k]) | moves[k] >> (1 << k);
+      gaps &= ~odd;
+    }
+  }
+
+  __device__ Number pack(Number number) const {
+    number &= varying;
+#pragma unroll
+    for (int k = 0; k < distances; ++k) {
+      if (moves[k] == 0) continue;  // as most are, where the bits that vary are neighbours
+      const Number moved = number & moves[k];
+      number = (number ^ moved) | moved >> (1 << k);
+    }
+    return number;
+  }
+  __device__ Number unpack(Number packed) const {
+#pragma unroll
+    for (int k = distances - 1; k >= 0; --k)
+      packed = (packed & ~moves[k]) | (packed << (1 << k) & moves[k]);
+    return (packed & varying) | fixed;
+  }
+};
+
+// A packed key: the bits of the id, above them those of the table.
+struct Packed {
+  uint32_t words[kMaxWords];
+  __device__ uint64_t low() const { return uint64_t(words[1]) << 32 | words[0]; }
+};
+
+struct Packing {
+  BitPacking<uint64_t, 6> ids;
+  BitPacking<uint32_t, 5> tables;
+  uint32_t id_bits;
+  SortSize size;
+
+  // To be called by all threads of a block; behind the barrier that follows, it is set.
+  __device__ void set(const Seen& seen) {
+    // By two warps at once: each is one long chain of instructions.
+    if (threadIdx.x == 0) {
+      ids.set(uint64_t(seen.set[1]) << 32 | seen.set[0], uint64_t(seen.clear[1]) << 32 | seen.clear[0]);
+      id_bits = uint32_t(__popcll(ids.varying));
+      size = {max(id_bits + uint32_t(__popc(seen.set[2] & seen.clear[2])), 1u), seen.used};
+    }
+    if (threadIdx.x == 32) tables.set(seen.set[2], seen.clear[2]);
+  }
+
+  __device__ Packed pack(Key key) const {
+    const uint64_t id = ids.pack(key.id), table = tables.pack(key.table);
+    const uint64_t low = id | (id_bits < 64 ? table << id_bits : 0);
+    return {uint32_t(low), uint32_t(low >> 32), id_bits > 0 ? uint32_t(table >> (64 - id_bits)) : 0};
+  }
+  __device__ int64_t id(const Packed& packed) const {
+    return id_of(ids.unpack(id_bits < 64 ? packed.low() & ((uint64_t(1) << id_bits) - 1) : packed.low()));
+  }
+  __device__ uint32_t table(const Packed& packed) const {
+    return tables.unpack(uint32_t(id_bits < 64 ? packed.low() >> id_bits : 0) |
+                         uint32_t(id_bits > 0 ? uint64_t(packed.words[2]) << (64 - id_bits) : 0));
+  }
+
+  // Whether keys are so long that they have a bit of this word, and which of its bits are the table's.
+  __device__ bool has(int word) const { return size.bits > 32u * uint32_t(word); }
+  __device__ uint32_t bits_of_table(int word) const {
+    const int below = int(id_bits) - 32 * word;
+    return below <= 0 ? ~0u : below >= 32 ? 0 : ~0u << below;
+  }
+};
+
+}  // namespace recis
