@@ -102,7 +102,7 @@ class GatherAlong : public AlongLines<S, lines> {
     return position_ < row_[i].length ? run_.inverse[row_[i].begin + position_] : kNowhere;
   }
 
-  const Run run_;
+  const std::conditional_t<S::kWide, Run, const Run&> run_;  // in registers, where there is room
   int position_, element_;
   TileRow row_[Share::kLoads];
   uint32_t place_[Share::kLoads];
@@ -167,7 +167,7 @@ class GatherAcross : public AcrossLines<S, lines> {
       place_[i] = position_ < row_[i].length ? run_.inverse[row_[i].begin + position_] : kNowhere;
   }
 
-  const Run run_;
+  const std::conditional_t<S::kWide, Run, const Run&> run_;  // in registers, where there is room
   int k_, end_, line_, position_, element_;
   TileRow row_[Share::kLoads];
   uint32_t place_[Share::kLoads];

@@ -6,7 +6,7 @@
 namespace recis {
 
 // An id and its table as numbers whose order is RecIS's: by table, then by the low 16 bits of the id, then
-// by the others. A position that holds no id has the number of tables for a table, and comes last.
+// by the others. A position that holds no id has the number of tables for a table.
 struct Key {
   uint64_t id;
   uint32_t table;
@@ -19,9 +19,8 @@ __device__ __forceinline__ int64_t id_of(uint64_t rotated) { return int64_t(rota
 struct alignas(16) Seen {
   uint32_t set[3], clear[3], used, unused;
 
-  __device__ void add(Key key, bool is_used) {
+  __device__ void add(Key key) {
     set[2] |= key.table, clear[2] |= ~key.table;
-    if (!is_used) return;
     set[0] |= uint32_t(key.id), clear[0] |= uint32_t(~key.id);
     set[1] |= uint32_t(key.id >> 32), clear[1] |= uint32_t(~key.id >> 32);
     ++used;
@@ -83,7 +82,8 @@ struct BitPacking {
   }
 };
 
-// A packed key: the bits of the id, above them those of the table.
+// A packed key: the bits of the id, above them those of the table. A position that holds no id has kNoKey for
+// its highest word, which no packed key has.
 struct Packed {
   uint32_t words[kMaxWords];
   __device__ uint64_t low() const { return uint64_t(words[1]) << 32 | words[0]; }
@@ -101,7 +101,8 @@ struct Packing {
     if (threadIdx.x == 0) {
       ids.set(uint64_t(seen.set[1]) << 32 | seen.set[0], uint64_t(seen.clear[1]) << 32 | seen.clear[0]);
       id_bits = uint32_t(__popcll(ids.varying));
-      size = {max(id_bits + uint32_t(__popc(seen.set[2] & seen.clear[2])), 1u), seen.used};
+      const uint32_t bits = id_bits + uint32_t(__popc(seen.set[2] & seen.clear[2]));
+      size = {bits % 32 == 0 ? bits + 1 : bits, seen.used};
     }
     if (threadIdx.x == 32) tables.set(seen.set[2], seen.clear[2]);
   }

@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kPackThreads) seen_kernel(From from, uint32_t 
   for (int64_t i = grid_thread(); i < scratch.zero_count; i += grid_threads()) scratch.zeros[i] = 0;
   __syncthreads();
   Seen mine{};
-  for_each_key(from, here, total, [&](uint32_t, Key key) { mine.add(key, key.table != from.no_table); });
+  for_each_key(from, here, total, [&](uint32_t, Key key) { if (key.table != from.no_table) mine.add(key); });
   see_together(mine, all);
   __syncthreads();
   if (threadIdx.x == 0) scratch.seen[blockIdx.x] = all;
@@ -112,11 +112,13 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t 
   for (int i = int(threadIdx.x); i < passes * kDigits * kCopies; i += kPackThreads) (&counts[0][0][0])[i] = 0;
   __syncthreads();
   for_each_key(from, here, total, [&](uint32_t position, Key key) {
-    const Packed packed = packing.pack(key);
+    const bool is_used = key.table != from.no_table;
+    const Packed packed = is_used ? packing.pack(key) : Packed{kNoKey, kNoKey, kNoKey};
 #pragma unroll
     for (int word = 0; word < kMaxWords; ++word) {
       if (!packing.has(word)) continue;
       scratch.words[word][position] = packed.words[word];
+      if (!is_used) continue;
       const int first = word * kPassesOfWord;
       for (int pass = first; pass < min(first + kPassesOfWord, passes); ++pass)
         atomicAdd(&counts[pass][digits[pass](packed.words[word])][threadIdx.x % kCopies], 1u);
@@ -158,9 +160,6 @@ __global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch
 __global__ void __launch_bounds__(kThreads) inverse_kernel(Scratch scratch, Results out) {
   const uint32_t* place_of = scratch.place_list();
   if (!place_of) return;
-  const Packing& packing = *scratch.packing;
-  // Packed keys from here on hold no id.
-  const uint32_t end = packing.size.used == out.total ? ~0u : packing.pack({0, out.tables}).words[0];
   const int64_t packs = (int64_t(out.total) + 3) / 4;
   for (int64_t pack = grid_thread(); pack < packs; pack += grid_threads()) {
     const Pack<uint32_t> keys = reinterpret_cast<const Pack<uint32_t>*>(scratch.words[0])[pack];
@@ -168,14 +167,14 @@ __global__ void __launch_bounds__(kThreads) inverse_kernel(Scratch scratch, Resu
     bool all = true;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const bool is_used = pack * 4 + k < out.total && keys.value[k] < end;
+      const bool is_used = pack * 4 + k < out.total && keys.value[k] != kNoKey;
       if (is_used) places.value[k] = place_of[keys.value[k]];
       all = all && is_used;
     }
     if (all) reinterpret_cast<Pack<uint32_t>*>(out.inverse)[pack] = places;
     else
       for (int k = 0; k < 4; ++k)
-        if (pack * 4 + k < out.total && keys.value[k] < end) out.inverse[pack * 4 + k] = places.value[k];
+        if (pack * 4 + k < out.total && keys.value[k] != kNoKey) out.inverse[pack * 4 + k] = places.value[k];
   }
 }
 
@@ -202,22 +201,22 @@ __global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, 
 #pragma unroll
   for (int k = 0; k < kSmallItems; ++k) {
     const uint32_t i = first + k * 32;
-    ids[k] = i < out.total ? from.key(here, i) : Key{};
-    if (i < out.total) mine.add(ids[k], ids[k].table != from.no_table);
+    ids[k] = i < out.total ? from.key(here, i) : Key{0, from.no_table};
+    if (ids[k].table != from.no_table) mine.add(ids[k]);
   }
   see_together(mine, all);
   __syncthreads();
   packing.set(all);
   __syncthreads();
 
-  // As in the sort of many, but that a long key's other words wait in the scratch memory. Places behind
-  // the end come last.
-  uint32_t keys[kSmallItems], positions[kSmallItems], places[kSmallItems];
+  // As in the sort of many, but that a long key's other words wait in the scratch memory.
+  uint32_t keys[kSmallItems], positions[kSmallItems], places[kSmallItems], there = 0;
 #pragma unroll
   for (int k = 0; k < kSmallItems; ++k) {
     const uint32_t i = positions[k] = first + k * 32;
     const Packed packed = packing.pack(ids[k]);
-    keys[k] = i < out.total ? packed.words[0] : ~0u;
+    keys[k] = packed.words[0];
+    there |= uint32_t(ids[k].table != from.no_table) << k;
     for (int word = 0; word < kMaxWords && packing.size.bits > 32; ++word)
       if (packing.has(word) && i < out.total) scratch.words[word][i] = packed.words[word];
   }
@@ -226,8 +225,8 @@ __global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, 
     __syncthreads();
     if (pass > 0 && pass % kPassesOfWord == 0)
       for (int k = 0; k < kSmallItems; ++k)
-        keys[k] = positions[k] < out.total ? scratch.words[digit.word][positions[k]] : ~0u;
-    memory.ranks.within_warp(digit, keys, places);
+        keys[k] = there >> k & 1 ? scratch.words[digit.word][positions[k]] : 0;
+    memory.ranks.within_warp(digit, keys, there, places);
     __syncthreads();
     const uint32_t start = sum_of_lower_digits(memory.ranks.over_warps(), ends);
     if (threadIdx.x < kDigits) starts[threadIdx.x] = start;
@@ -238,14 +237,19 @@ __global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, 
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < kSmallItems; ++k) {
+      if (!(there >> k & 1)) continue;
       memory.sorted.keys[places[k]] = keys[k];
       memory.sorted.positions[places[k]] = positions[k];
     }
     __syncthreads();
+    there = 0;
 #pragma unroll
     for (int k = 0; k < kSmallItems; ++k) {
-      keys[k] = memory.sorted.keys[first + k * 32];
-      positions[k] = memory.sorted.positions[first + k * 32];
+      const uint32_t i = first + k * 32;
+      if (i >= packing.size.used) continue;
+      keys[k] = memory.sorted.keys[i];
+      positions[k] = memory.sorted.positions[i];
+      there |= 1u << k;
     }
   }
 

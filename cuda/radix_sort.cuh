@@ -50,8 +50,10 @@ template <int warps, int items>
 struct Ranks {
   uint32_t counts[warps][kDigits];
 
-  // ranks[k] = how many items of the warp before a lane's item k have the same digit.
-  __device__ void within_warp(Digit digit, const uint32_t (&keys)[items], uint32_t (&ranks)[items]) {
+  // ranks[k] = how many items of the warp before a lane's item k have the same digit; those without their
+  // bit in `there` do not count.
+  __device__ void within_warp(Digit digit, const uint32_t (&keys)[items], uint32_t there,
+                              uint32_t (&ranks)[items]) {
     const unsigned lane = threadIdx.x % 32;
     uint32_t* count = counts[threadIdx.x / 32];
     for (unsigned d = lane; d < kDigits; d += 32) count[d] = 0;
@@ -59,7 +61,7 @@ struct Ranks {
 #pragma unroll
     for (int k = 0; k < items; ++k) {
       const uint32_t d = digit(keys[k]);
-      const unsigned same = same_digit(d);
+      const unsigned same = same_digit(d) & __ballot_sync(~0u, there >> k & 1);
       const uint32_t before = count[d];
       ranks[k] = before + __popc(same & ((1u << lane) - 1));
       __syncwarp();
@@ -101,9 +103,11 @@ __device__ __forceinline__ uint32_t sum_of_lower_digits(uint32_t count, uint32_t
 
 // What the sort must know of its keys, in device memory.
 struct SortSize {
-  uint32_t bits;  // of a key, at least 1
-  uint32_t used;  // positions are wanted of so many keys, the lowest ones
+  uint32_t bits;  // of a key, at least 1, and no multiple of 32
+  uint32_t used;  // so many positions have a key
 };
+// The highest word of a position that has no key. It is left out of the order.
+constexpr uint32_t kNoKey = ~0u;
 
 struct Pairs {
   uint32_t *keys, *positions;  // [count]
@@ -147,7 +151,7 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
     Ranks<kSortWarps, items> ranks;
     uint32_t staged[kTile];
   } memory;
-  __shared__ uint32_t starts[kDigits], ends[2][kDigits / 32];
+  __shared__ uint32_t starts[kDigits], ends[2][kDigits / 32], tile_count;
   const Digit digit = digit_of(bits, pass);
   // Where a word begins, keys come from their positions.
   const uint32_t* new_word = pass == 0                   ? sort.words[0]
@@ -159,16 +163,20 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
   const Pairs from = is_odd ? sort.pairs[0] : sort.pairs[1], to = is_odd ? sort.pairs[1] : sort.pairs[0];
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 
-  // Places behind the end have the highest digit and come last: none of the tile's is moved by them.
-  uint32_t keys[items], places[items];
-  const uint32_t begin = tile * kTile, first = begin + warp * 32 * items + lane;
-  auto position_at = [&](uint32_t i) { return is_first ? i : i < sort.count ? __ldcg(from.positions + i) : 0; };
+  uint32_t keys[items], places[items], there = 0;
+  const uint32_t first = tile * kTile + warp * 32 * items + lane;
+  // The first pass leaves out the positions that have no key.
+  const uint32_t end = is_first ? sort.count : min(sort.size->used, sort.count);
+  const uint32_t* highest = sort.words[(bits - 1) / 32];
+  auto position_at = [&](uint32_t i) { return is_first ? i : i < end ? __ldcg(from.positions + i) : 0; };
 #pragma unroll
   for (int k = 0; k < items; ++k) {
     const uint32_t i = first + k * 32;
-    keys[k] = i >= sort.count ? ~0u : __ldcg(new_word ? new_word + position_at(i) : from.keys + i);
+    keys[k] = i < end ? __ldcg(new_word ? new_word + position_at(i) : from.keys + i) : 0;
+    const bool has_key = i < end && (!is_first || (bits < 32 ? keys[k] : __ldcg(highest + i)) != kNoKey);
+    there |= uint32_t(has_key) << k;
   }
-  memory.ranks.within_warp(digit, keys, places);
+  memory.ranks.within_warp(digit, keys, there, places);
   const bool has_digit = threadIdx.x < kDigits;
   const uint32_t everywhere = has_digit ? sort.histograms[pass * kDigits + threadIdx.x] : 0;
   __syncthreads();
@@ -184,6 +192,7 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
   const uint32_t start = sum_of_lower_digits(count, ends[0]);
   const uint32_t base = sum_of_lower_digits(everywhere, ends[1]);
   if (has_digit) starts[threadIdx.x] = start;
+  if (threadIdx.x == kDigits - 1) tile_count = start + count;
   __syncthreads();
 #pragma unroll
   for (int k = 0; k < items; ++k)
@@ -192,7 +201,8 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
 
   // Through shared memory, so that neighbours are written together.
 #pragma unroll
-  for (int k = 0; k < items; ++k) memory.staged[places[k]] = keys[k];
+  for (int k = 0; k < items; ++k)
+    if (there >> k & 1) memory.staged[places[k]] = keys[k];
   uint32_t positions[items];
 #pragma unroll
   for (int k = 0; k < items; ++k) positions[k] = position_at(first + k * 32);
@@ -208,19 +218,19 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
   uint32_t targets[items];
 #pragma unroll
   for (int k = 0; k < items; ++k) {
-    const uint32_t i = k * kSortThreads + threadIdx.x, key = memory.staged[i];
-    targets[k] = begin + i < sort.count ? starts[digit(key)] + i : ~0u;
+    const uint32_t i = k * kSortThreads + threadIdx.x, key = i < tile_count ? memory.staged[i] : 0;
+    targets[k] = i < tile_count ? starts[digit(key)] + i : ~0u;
     if (targets[k] < sort.count) to.keys[targets[k]] = key;
   }
   __syncthreads();
 #pragma unroll
-  for (int k = 0; k < items; ++k) memory.staged[places[k]] = positions[k];
+  for (int k = 0; k < items; ++k)
+    if (there >> k & 1) memory.staged[places[k]] = positions[k];
   __syncthreads();
   uint32_t* out = is_last ? sort.positions : to.positions;
-  const uint32_t limit = is_last ? min(sort.size->used, sort.count) : sort.count;
 #pragma unroll
   for (int k = 0; k < items; ++k)
-    if (targets[k] < limit) out[targets[k]] = memory.staged[k * kSortThreads + threadIdx.x];
+    if (targets[k] < sort.count) out[targets[k]] = memory.staged[k * kSortThreads + threadIdx.x];
   return ticket;
 }
 
