@@ -17,6 +17,7 @@ __device__ __forceinline__ void update(float& p, float& m, float& v, float g, co
 __global__ void __launch_bounds__(kThreads)
     adamw_kernel(float* parameter, float* exp_avg, float* exp_avg_sq, const float* gradient, int64_t count,
                  Coefficients c) {
+  wait_for_stream();
   using Floats = Pack<float>;
   for_each_pack<Floats::size>(
       count,

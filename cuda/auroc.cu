@@ -47,6 +47,7 @@ __device__ __forceinline__ void add(int64_t* count, unsigned more) {
 __global__ void __launch_bounds__(kThreads)
     auroc_kernel(const float* prediction, const float* label, int64_t count, const float* thresholds,
                  int threshold_count, int64_t* counts) {
+  wait_for_stream();
   unsigned* const positive = dynamic_shared<unsigned>();  // [threshold_count + 1]
   unsigned* const negative = positive + threshold_count + 1;
   for (int i = threadIdx.x; i < 2 * (threshold_count + 1); i += kThreads) positive[i] = 0;

@@ -15,6 +15,7 @@ __device__ __forceinline__ float loss_of(float p, float y) {
 __global__ void __launch_bounds__(kBlock)
     bce_kernel(const float* prediction, const float* label, int64_t count, float* loss, float* d_prediction,
                uint64_t* unfit) {
+  wait_for_stream();
   __shared__ double sums[kBlock / 32];
   const float rows = float(count);
   double sum = 0;

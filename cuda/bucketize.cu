@@ -7,6 +7,7 @@ namespace {
 __global__ void __launch_bounds__(kThreads)
     bucketize_kernel(const float* values, int64_t count, const float* boundaries, int64_t boundary_count,
                      int64_t* out) {
+  wait_for_stream();
   for (int64_t i = grid_thread(); i < count; i += grid_threads()) {
     const float value = values[i];
     int64_t first = 0, last = boundary_count;

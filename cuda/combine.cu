@@ -57,6 +57,7 @@ template <int width>
 __global__ void __launch_bounds__(kThreads)
     combine_kernel(recis_lookup lookup, const float* weights, recis_denominator denominator, Out out,
                    int shift, int per_block) {
+  wait_for_stream();
   constexpr int kWarps = kThreads / 32;
   __shared__ Floats<width> sums[kWarps][32];
   __shared__ float weight_sums[kWarps];
@@ -105,6 +106,7 @@ __global__ void __launch_bounds__(kThreads)
 // scales[s] = one over the sum of a segment's weights, a warp a segment.
 __global__ void __launch_bounds__(kThreads)
     scales_kernel(recis_lookup lookup, const float* weights, float* scales) {
+  wait_for_stream();
   for (int64_t segment = grid_thread() / 32; segment < lookup.segments; segment += grid_threads() / 32) {
     const Segment ids = segment_of(lookup.offsets, segment, lookup.capacity);
     Floats<1> sum{};

@@ -18,6 +18,7 @@ __device__ __forceinline__ void store_streaming(float* to, const Floats<width>& 
 template <int width>
 __global__ void __launch_bounds__(kThreads)
     tile_kernel(recis_lookup lookup, uint32_t tile_len, float* out, int64_t out_stride, int shift) {
+  wait_for_stream();
   constexpr int kAtOnce = 4;
   const uint32_t lanes = uint32_t(lookup.dim / width), columns = tile_len * lanes;
   const uint32_t step = 1u << shift, own = threadIdx.x & (step - 1);

@@ -1,12 +1,35 @@
 // Errors, the version and the layout.
 #include "common.cuh"
 
+#include <atomic>
 #include <cstdio>
 
 namespace recis {
 namespace {
 thread_local char last_error[512] = "";
+
+#ifndef RECIS_SIMT
+// Tells what all kernels were made for.
+__global__ void probe_kernel() {}
+#endif
+}  // namespace
+
+#ifndef RECIS_SIMT
+bool kernels_wait() {
+  enum Answer : char { unknown, no, yes };
+  static std::atomic<Answer> answers[64];  // by device
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || device >= 64) return false;
+  Answer answer = answers[device].load(std::memory_order_relaxed);
+  if (answer == unknown) {
+    cudaFuncAttributes attributes{};
+    if (cudaFuncGetAttributes(&attributes, probe_kernel) != cudaSuccess) return false;
+    answer = attributes.ptxVersion >= 90 ? yes : no;
+    answers[device].store(answer, std::memory_order_relaxed);
+  }
+  return answer == yes;
 }
+#endif
 
 int fail(recis_status status, const char* op, const char* subject, const char* problem, location where) {
   snprintf(last_error, sizeof(last_error), "%s: %s %s (%s:%u)", op, subject, problem, where.file_name(),

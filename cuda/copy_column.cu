@@ -23,6 +23,7 @@ __device__ __forceinline__ float rounded(T value, int64_t row, const Place& plac
 template <int size, class T>
 __global__ void __launch_bounds__(kThreads)
     copy_column_kernel(const T* values, int64_t rows, int64_t width, Place place) {
+  wait_for_stream();
   const int64_t groups = width / size;
   for (int64_t i = grid_thread(); i < rows * groups; i += grid_threads()) {
     const int64_t row = i / groups, column = i % groups * size;

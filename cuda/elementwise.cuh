@@ -27,6 +27,7 @@ __device__ __forceinline__ void store(T* array, int64_t pack, Pack<T> value) {
 // out[i] = f(in[i]).
 template <class T, class F>
 __global__ void __launch_bounds__(kThreads) map_kernel(const T* in, int64_t count, T* out, F f) {
+  wait_for_stream();
   for_each_pack<Pack<T>::size>(
       count,
       [&](int64_t i) {
@@ -40,6 +41,7 @@ __global__ void __launch_bounds__(kThreads) map_kernel(const T* in, int64_t coun
 // out[i] = f(a[i], b[i]).
 template <class T, class F>
 __global__ void __launch_bounds__(kThreads) zip_kernel(const T* a, const T* b, int64_t count, T* out, F f) {
+  wait_for_stream();
   for_each_pack<Pack<T>::size>(
       count,
       [&](int64_t i) {

@@ -141,6 +141,7 @@ __device__ __forceinline__ void for_each_bit(const unsigned* words, F f) {
 // The distinct ids of `rows_a_block` rows of either side by a block: of rows of one id a thread each, of
 // short ones a warp, of others the block. Thread t looks at row t / 2 of side t % 2.
 __global__ void __launch_bounds__(kBlock) distinct_kernel(Sides sides, int64_t rows, int64_t rows_a_block) {
+  wait_for_stream();
   __shared__ unsigned short_rows[kWarps], long_rows[kWarps];  // a bit for each thread
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const auto row_of = [&](unsigned thread) { return blockIdx.x * rows_a_block + thread / 2; };
@@ -199,6 +200,7 @@ __device__ __forceinline__ int64_t row_of_pair(const int64_t* begins, int64_t ro
 __global__ void __launch_bounds__(kThreads)
     pairs_kernel(Sides sides, int64_t rows, const int64_t* begins, int64_t* values, int32_t* offsets,
                  float* weights, int64_t capacity, int64_t* pairs) {
+  wait_for_stream();
   const Side &x = sides.of[0], &y = sides.of[1];
   for (int64_t row = grid_thread(); row <= rows; row += grid_threads())
     offsets[row] = int32_t(min(begins[row], capacity));

@@ -6,6 +6,7 @@ namespace {
 
 __global__ void __launch_bounds__(kThreads)
     fill_kernel(float* values, int64_t width, int64_t capacity, const uint32_t* count, float value) {
+  wait_for_stream();
   for_each_pack<Pack<float>::size>(
       bounded(count, capacity) * width,
       [&](int64_t i) { store(values, i, Pack<float>{{value, value, value, value}}); },

@@ -96,6 +96,7 @@ struct Output {
 template <class S, class Problem>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
     product_kernel(const Problem problem, Pack<float>* partial, unsigned tile_count, unsigned splits) {
+  wait_for_stream();
   Tiles<S>& tiles = *dynamic_shared<Tiles<S>>();
   static_assert(sizeof(Tiles<S>) <= S::kSharedBytes);
   const unsigned tile = blockIdx.x % tile_count, split = blockIdx.x / tile_count;
@@ -117,6 +118,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
 template <class S, class Problem>
 __global__ void __launch_bounds__(S::kThreads)
     reduce_kernel(const Problem problem, const Pack<float>* partial, unsigned tile_count, unsigned splits) {
+  wait_for_stream();
   const unsigned tile = blockIdx.x / S::kQuads;
   const int q = int(blockIdx.x % S::kQuads);
   const int64_t next = int64_t(tile_count) * S::kQuads * S::kThreads;

@@ -15,15 +15,20 @@ namespace recis {
 namespace {
 
 __global__ void __launch_bounds__(kThreads) clear_kernel(Storage storage) {
+  wait_for_stream();
   for (int64_t i = grid_thread(); i < storage.slot_count; i += grid_threads())
     storage.slots[i] = Slot{0, kEmpty};
 }
 
-__global__ void create_kernel(Table* table, Storage storage) { *table = Table{storage, {}, 0, 0, 0, 0}; }
+__global__ void create_kernel(Table* table, Storage storage) {
+  wait_for_stream();
+  *table = Table{storage, {}, 0, 0, 0, 0};
+}
 
 // Moves ids to empty storage. They differ, so slots need no comparing, and nobody looks yet, so they
 // need no claiming. The last block makes the storage the table's.
 __global__ void __launch_bounds__(kThreads) reserve_kernel(Table* table, Storage to) {
+  wait_for_stream();
   const Storage from = table->storage;
   const uint32_t free_count = table->free_count;
   for (int64_t i = grid_thread(); i < from.slot_count; i += grid_threads()) {
@@ -47,12 +52,14 @@ __global__ void __launch_bounds__(kThreads) reserve_kernel(Table* table, Storage
 }
 
 __global__ void counters_kernel(const Table* table, int64_t* counters) {
+  wait_for_stream();
   for (int i = 0; i < RECIS_TABLE_COUNTERS; ++i) counters[i] = int64_t(table->counters[i]);
 }
 
 __global__ void __launch_bounds__(kThreads)
     find_kernel(const Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
                 int64_t capacity, uint32_t* rows) {
+  wait_for_stream();
   const Storage storage = table->storage;
   const int64_t count = bounded(table_offsets + tables, capacity);
   for (int64_t i = grid_thread(); i < capacity; i += grid_threads()) {
@@ -68,6 +75,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     find_or_insert_kernel(Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
                           int64_t capacity, uint32_t* rows, uint32_t* new_ids, uint32_t* new_count) {
+  wait_for_stream();
   const Storage storage = table->storage;
   const Rows new_rows(*table);
   const int64_t count = bounded(table_offsets + tables, capacity);
@@ -109,6 +117,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     erase_kernel(Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
                  int64_t capacity) {
+  wait_for_stream();
   const Storage storage = table->storage;
   uint32_t* freed = storage.free_rows() + table->free_count;
   const int64_t count = bounded(table_offsets + tables, capacity);
@@ -131,10 +140,12 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads) zero_kernel(int64_t* counts, int64_t count) {
+  wait_for_stream();
   for (int64_t i = grid_thread(); i < count; i += grid_threads()) counts[i] = 0;
 }
 
 __global__ void __launch_bounds__(kThreads) size_kernel(const Table* table, int64_t tables, int64_t* counts) {
+  wait_for_stream();
   uint32_t* block_counts = dynamic_shared<uint32_t>();
   for (int64_t t = threadIdx.x; t < tables; t += kThreads) block_counts[t] = 0;
   __syncthreads();
@@ -151,6 +162,7 @@ __global__ void __launch_bounds__(kThreads) size_kernel(const Table* table, int6
 __global__ void __launch_bounds__(kThreads)
     export_kernel(const Table* table, uint32_t logical_table, int64_t capacity, int64_t* ids, uint32_t* rows,
                   int64_t* count) {
+  wait_for_stream();
   const Storage storage = table->storage;
   const int lane = threadIdx.x % 32;
   for (int64_t first = grid_thread() - lane; first < storage.slot_count; first += grid_threads()) {

@@ -10,6 +10,7 @@ constexpr int kSumColumns = 8, kSumRows = kThreads / kSumColumns;
 // A block sums eight columns: 32 bytes of each row, a sector.
 __global__ void __launch_bounds__(kThreads)
     bias_kernel(const float* d_y, float* d_bias, int64_t rows, int64_t outputs, bool accumulate) {
+  wait_for_stream();
   __shared__ double sums[kSumRows][kSumColumns];
   const int lane = int(threadIdx.x) % kSumColumns, first = int(threadIdx.x) / kSumColumns;
   const int64_t column = int64_t(blockIdx.x) * kSumColumns + lane;

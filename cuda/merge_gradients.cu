@@ -45,6 +45,7 @@ Scratch scratch_of(Workspace& workspace, int64_t total) {
 }
 
 __global__ void __launch_bounds__(kThreads) concatenate_kernel(Lists lists, int64_t total, Scratch scratch) {
+  wait_for_stream();
   for (int64_t i = grid_thread(); i < total; i += grid_threads()) {
     const int l = list_of(lists, uint32_t(i));
     const recis_gradients& list = lists.list[l];
@@ -59,12 +60,14 @@ __device__ __forceinline__ bool begins_row(const uint32_t* keys, int64_t i) {
 }
 
 __global__ void __launch_bounds__(kThreads) mark_kernel(int64_t total, Scratch scratch) {
+  wait_for_stream();
   for (int64_t i = grid_thread(); i < total; i += grid_threads())
     scratch.ordinals[i] = begins_row(scratch.sorted_keys, i);
 }
 
 __global__ void __launch_bounds__(kThreads)
     rows_kernel(int64_t total, Scratch scratch, uint32_t* rows, uint32_t* count) {
+  wait_for_stream();
   if (grid_thread() == 0) *count = total > 0 ? scratch.ordinals[total - 1] : 0;
   const uint32_t* keys = scratch.sorted_keys;
   for (int64_t i = grid_thread(); i < total; i += grid_threads()) {
@@ -81,6 +84,7 @@ template <int width>
 __global__ void __launch_bounds__(kThreads)
     sum_kernel(Lists lists, int64_t total, int64_t dim, float steps, Scratch scratch, int shift,
                float* values) {
+  wait_for_stream();
   const int64_t rows = scratch.ordinals[total - 1];
   for (int64_t row = grid_thread() >> shift; row < rows; row += grid_threads() >> shift) {
     const uint32_t begin = scratch.starts[row], end = scratch.starts[row + 1];

@@ -13,6 +13,7 @@ constexpr int kOffsetsRows = 8;
 // offsets[i + 1] = length(0) + ... + length(i) by one block, a warp `rows_a_thread` * 32 rows.
 template <int rows_a_thread, class T, class Length>
 __global__ void __launch_bounds__(kOffsetsThreads) offsets_kernel(Length length, int64_t rows, T* offsets) {
+  wait_for_stream();
   __shared__ T ends[32];
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   const int64_t first = int64_t(warp) * rows_a_thread * 32 + lane;
@@ -45,6 +46,7 @@ __global__ void __launch_bounds__(kOffsetsThreads) offsets_kernel(Length length,
 // offsets[i + 1] = length(i).
 template <class T, class Length>
 __global__ void __launch_bounds__(kThreads) lengths_kernel(Length length, int64_t rows, T* offsets) {
+  wait_for_stream();
   for (int64_t row = grid_thread(); row < rows; row += grid_threads()) offsets[row + 1] = T(length(row));
   if (grid_thread() == 0) offsets[0] = 0;
 }

@@ -45,6 +45,7 @@ constexpr int64_t run_count(int64_t total) { return (total + kRun - 1) / kRun; }
 // does for all others too.
 __global__ void __launch_bounds__(kThreads)
     keys_kernel(Columns columns, uint32_t no_table, uint32_t total, bool is_first, Scratch scratch) {
+  wait_for_stream();
   __shared__ ColumnsHere here;
   here.set(columns);
   __syncthreads();
@@ -77,6 +78,7 @@ __device__ __forceinline__ void for_each_key(const From& from, const typename Fr
 // What each block sees of the keys; and zeros where the sort wants them.
 template <class From>
 __global__ void __launch_bounds__(kPackThreads) seen_kernel(From from, uint32_t total, Scratch scratch) {
+  wait_for_stream();
   __shared__ typename From::Here here;
   __shared__ Seen all;
   from.set(here);
@@ -92,6 +94,7 @@ __global__ void __launch_bounds__(kPackThreads) seen_kernel(From from, uint32_t 
 // Packs the keys, and counts their digits.
 template <class From>
 __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t total, Scratch scratch) {
+  wait_for_stream();
   // Copies, so that lanes with the same digit do not all wait for each other.
   constexpr int kCopies = 4;
   __shared__ typename From::Here here;
@@ -135,6 +138,7 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t 
 
 // All but the inverse, and that too where it is not looked up.
 __global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch, Results out) {
+  wait_for_stream();
   __shared__ uint32_t counts[32], before_tile;
   __shared__ Packing packing;
   if (threadIdx.x == 0) packing = *scratch.packing;
@@ -158,6 +162,7 @@ __global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch
 
 // Looks up the place of each position's id.
 __global__ void __launch_bounds__(kThreads) inverse_kernel(Scratch scratch, Results out) {
+  wait_for_stream();
   const uint32_t* place_of = scratch.place_list();
   if (!place_of) return;
   const int64_t packs = (int64_t(out.total) + 3) / 4;
@@ -183,6 +188,7 @@ __global__ void __launch_bounds__(kThreads) inverse_kernel(Scratch scratch, Resu
 constexpr int kSmallThreads = 1024, kSmallItems = 4, kSmall = kSmallThreads * kSmallItems;
 
 __global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, Scratch scratch, Results out) {
+  wait_for_stream();
   __shared__ ColumnsHere here;
   __shared__ Seen all;
   __shared__ Packing packing;

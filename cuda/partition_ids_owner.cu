@@ -5,6 +5,7 @@ namespace recis {
 namespace {
 
 __global__ void __launch_bounds__(kThreads) zero_kernel(uint32_t* counts, int32_t world_size) {
+  wait_for_stream();
   for (int64_t i = grid_thread(); i < world_size; i += grid_threads()) counts[i] = 0;
 }
 
@@ -29,6 +30,7 @@ template <class Owner>
 __global__ void __launch_bounds__(kThreads)
     owner_kernel(const int64_t* ids, int64_t capacity, const uint32_t* count, Owner owner, int32_t world_size,
                  uint32_t* owners, uint32_t* counts) {
+  wait_for_stream();
   __shared__ uint32_t counted[kCounted];
   const bool few = world_size <= kCounted;
   if (few)

@@ -236,6 +236,7 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
 
 template <int items>
 __global__ void __launch_bounds__(kSortThreads, 2) sort_kernel(Sort sort) {
+  wait_for_stream();
   __shared__ uint32_t next;
   const uint32_t bits = sort.size->bits;
   const int passes = passes_of(bits);

@@ -11,6 +11,7 @@ template <int width>
 __global__ void __launch_bounds__(kThreads)
     gather_kernel(recis_rows storage, int64_t slot, const uint32_t* rows, int64_t capacity,
                   const uint32_t* count, int shift, float* out) {
+  wait_for_stream();
   const int64_t rows_there = bounded(count, capacity);
   for (int64_t i = grid_thread() >> shift; i < rows_there; i += grid_threads() >> shift) {
     const uint32_t row = rows[i];
@@ -25,6 +26,7 @@ template <int width>
 __global__ void __launch_bounds__(kThreads)
     scatter_kernel(recis_rows storage, int64_t slot, const uint32_t* rows, int64_t capacity,
                    const uint32_t* count, int shift, const float* values) {
+  wait_for_stream();
   const int64_t rows_there = bounded(count, capacity);
   for (int64_t i = grid_thread() >> shift; i < rows_there; i += grid_threads() >> shift) {
     const uint32_t row = rows[i];
@@ -51,6 +53,7 @@ template <int width>
 __global__ void __launch_bounds__(kThreads)
     initialize_kernel(recis_rows storage, Quantile quantile, NewRows news, int64_t capacity,
                       const uint32_t* count, int shift) {
+  wait_for_stream();
   const int64_t news_there = bounded(count, capacity);
   const int64_t ids_there = bounded(news.table_offsets + news.tables, news.id_capacity);
   const int64_t lane = lane_column<1>(shift);

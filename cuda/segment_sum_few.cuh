@@ -109,6 +109,7 @@ template <int width, class Source>
 __global__ void __launch_bounds__(kThreads, 4)
     sum_few_kernel(recis_lookup lookup, recis_occurrences occurrences, Source source, int shift,
                    float* d_embeddings) {
+  wait_for_stream();
   constexpr int kWarps = kThreads / 32;
   __shared__ Led long_runs[kWarps];
   __shared__ Floats<width> sums[kWarps][32];

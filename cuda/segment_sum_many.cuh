@@ -223,6 +223,7 @@ template <int width, class Source>
 __global__ void __launch_bounds__(kThreads, 3)
     sum_blocks_kernel(recis_lookup lookup, recis_occurrences occurrences, Source source, SumScratch scratch,
                       int shift, float* d_embeddings) {
+  wait_for_stream();
   __shared__ int32_t known[kKnown];
   // A chunk and one more each, so that groups read from different banks.
   __shared__ Addend addends[kBlockPositions + kThreads];
@@ -281,6 +282,7 @@ template <int width>
 __global__ void __launch_bounds__(kThreads)
     sum_parts_kernel(recis_lookup lookup, recis_occurrences occurrences, SumScratch scratch, int64_t blocks,
                      int shift, float* d_embeddings) {
+  wait_for_stream();
   __shared__ Floats<width> sums[kThreads];
   __shared__ uint32_t long_runs[kThreads], long_count;
   const int64_t dim = lookup.dim, column = lane_column<width>(shift) + (int64_t(blockIdx.y) * width << shift);

@@ -22,6 +22,7 @@ template <int width>
 __global__ void __launch_bounds__(kThreads)
     sparse_adamw_kernel(recis_rows storage, const uint32_t* rows, int64_t capacity, const uint32_t* count,
                         const float* gradients, int shift, Coefficients coefficients) {
+  wait_for_stream();
   const int64_t rows_there = bounded(count, capacity), dim = storage.dim;
   for (int64_t i = grid_thread() >> shift; i < rows_there; i += grid_threads() >> shift) {
     const uint32_t row = rows[i];

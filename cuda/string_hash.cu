@@ -129,6 +129,7 @@ template <class Hash>
 __global__ void __launch_bounds__(kThreads)
     string_hash_kernel(const uint8_t* bytes, int64_t capacity, const int32_t* offsets, int64_t count,
                        int64_t* out) {
+  wait_for_stream();
   for (int64_t i = grid_thread(); i < count; i += grid_threads()) {
     const Segment string = segment_of(offsets, i, capacity);
     out[i] = int64_t(Hash()(bytes + string.begin, uint64_t(string.end - string.begin)));

@@ -97,6 +97,7 @@ template <class Kept>
 __global__ void __launch_bounds__(kThreads, 6)
     copy_kernel(const int64_t* values, const float* weights, int64_t capacity, Kept kept, int64_t rows,
                 const int32_t* out_offsets, int64_t out_capacity, int64_t* out_values, float* out_weights) {
+  wait_for_stream();
   const int64_t count = min(max(int64_t(out_offsets[rows]), int64_t(0)), out_capacity);
   const int64_t chunks = (count + kChunk - 1) / kChunk;
   const int lane = threadIdx.x % 32;
