@@ -36,8 +36,8 @@ fn step_on_cuda(bench: &mut Bench<'_>, rows: usize, precision: Precision) -> Res
 fn step(bench: &mut Bench<'_>, rows: usize, precision: Precision) -> Result<()> {
     let stream = bench.stream();
     let batches = deepctr::batches((0, 1), BATCHES, rows, &stream)?;
-    let memory = Memory::now(&stream);
     stream.synchronize()?;
+    let memory = Memory::now(&stream);
     let options = PlanOptions { device: stream.device(), precision, ..PlanOptions::default() };
     let mut plan = deepctr::plan(&options)?;
     let mut next = (0..BATCHES).cycle();
