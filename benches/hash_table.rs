@@ -1,7 +1,7 @@
 //! From ids to rows, and what random access to the device's memory can give at best.
 //!
-//! Lookups come in batches of a million keys. The tables are filled on the device, in batches of 16
-//! million, and have as many slots as if they had grown by steps of a million.
+//! Lookups come in batches of a million keys. The tables are filled on the device in batches of 16
+//! million; those of `lookups` have as many slots as if they had grown by steps of a million.
 
 mod common;
 
@@ -30,8 +30,7 @@ fn main() {
         ("hash_table/lookups, 1 M", |bench| lookups(bench, 1_000_000, 1_000_000, 3)),
         ("hash_table/lookups, 10 M", |bench| lookups(bench, 10_000_000, 16_000_000, 3)),
         ("hash_table/find", find),
-        // 4.8 and 19 GB of slots are grown into; rows of the largest are weights alone, with which a device of
-        // 80 GB is nearly full.
+        // Tables of 5 and 20 GB. Of the largest, rows are weights alone, another 26 GB.
         ("hash_table/lookups, 100 M", |bench| lookups(bench, 100_000_000, 128_000_000, 3)),
         ("hash_table/lookups, 400 M", |bench| lookups(bench, 400_000_000, 512_000_000, 1)),
         ("hash_table at a load of 0.5", |bench| at_load(bench, 0.5)),
