@@ -13,7 +13,10 @@ use recis::ops::linear::{Precision, Size, backward_input, backward_weight, forwa
 
 fn main() {
     run(&[("linear", |bench| {
-        [(32_064, 128), (128, 64), (64, 32), (32, 1)].into_iter().try_for_each(|(inputs, outputs)| {
+        for &precision in data::precisions(bench.stream().device()) {
+            layer(bench, Size { rows: ROWS, inputs: 32_064, outputs: 128, precision })?;
+        }
+        [(128, 64), (64, 32), (32, 1)].into_iter().try_for_each(|(inputs, outputs)| {
             layer(bench, Size { rows: ROWS, inputs, outputs, precision: Precision::Fp32 })
         })
     })]);
@@ -21,12 +24,12 @@ fn main() {
 
 fn layer(bench: &mut Bench<'_>, size: Size) -> Result<()> {
     let stream = bench.stream();
-    let Size { rows, inputs, outputs, .. } = size;
+    let Size { rows, inputs, outputs, precision } = size;
     let x = data::floats(rows * inputs, &stream)?;
     let weight = data::floats(outputs * inputs, &stream)?;
     let bias = data::floats(outputs, &stream)?;
     let mut y = Buffer::zeros(rows * outputs, &stream)?;
-    let name = format!("{rows}x{inputs}x{outputs}");
+    let name = format!("{rows}x{inputs}x{outputs}{}", data::precision_suffix(precision));
     // Each product takes two of the matrices and makes the third.
     let bytes = 4 * (rows * inputs + outputs * inputs + rows * outputs);
     let work = Work::moving(bytes).counting(2 * rows * inputs * outputs, Unit::Flop);

@@ -15,14 +15,20 @@ use recis::ops::linear_tile::{Dense, Precision, Size, Tile, backward_tile, backw
 /// Columns before the tiles.
 const WIDTH: usize = 64;
 const DIM: usize = 16;
-const SIZE: Size =
-    Size { rows: ROWS, inputs: WIDTH + 2 * TILE_LEN * DIM, outputs: 128, precision: Precision::Fp32 };
+const INPUTS: usize = WIDTH + 2 * TILE_LEN * DIM;
+const OUTPUTS: usize = 128;
+const NAME: &str = "1024x2x1000x16";
 
 fn main() {
-    run(&[("linear_tile", linear_tile)]);
+    run(&[("linear_tile", |bench| {
+        let precisions = data::precisions(bench.stream().device());
+        precisions.iter().try_for_each(|&precision| linear_tile(bench, precision))
+    })]);
 }
 
-fn linear_tile(bench: &mut Bench<'_>) -> Result<()> {
+fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
+    let size = Size { rows: ROWS, inputs: INPUTS, outputs: OUTPUTS, precision };
+    let name = format!("{NAME}{}", data::precision_suffix(precision));
     let stream = bench.stream();
     // The document's tables: ids modulo 10,000, and 1000 strings.
     let features = [Feature::sequence(10_000, 0.0, &stream)?, Feature::sequence(1000, 0.0, &stream)?];
@@ -34,29 +40,29 @@ fn linear_tile(bench: &mut Bench<'_>) -> Result<()> {
     let tiles = [tile(0), tile(1)];
     let x = data::floats(ROWS * WIDTH, &stream)?;
     let dense = [Dense { x: &x, width: WIDTH, first_column: 0 }];
-    let weight = data::floats(SIZE.outputs * SIZE.inputs, &stream)?;
-    let bias = data::floats(SIZE.outputs, &stream)?;
-    let mut y = Buffer::zeros(ROWS * SIZE.outputs, &stream)?;
+    let weight = data::floats(OUTPUTS * INPUTS, &stream)?;
+    let bias = data::floats(OUTPUTS, &stream)?;
+    let mut y = Buffer::zeros(ROWS * OUTPUTS, &stream)?;
 
     let ids: usize = features.iter().map(|feature| feature.count).sum();
     let embedding_bytes: usize = features.iter().map(Feature::embedding_bytes).sum();
     let lookup_bytes = 4 * ids + embedding_bytes;
     let matrices = 4 * (weight.len() + y.len());
     // Two operations for every weight that meets a value that is not padding.
-    let flop = 2 * ids * DIM * SIZE.outputs;
-    let flop_dense = flop + 2 * x.len() * SIZE.outputs;
+    let flop = 2 * ids * DIM * OUTPUTS;
+    let flop_dense = flop + 2 * x.len() * OUTPUTS;
 
     let work = Work::moving(lookup_bytes + 4 * x.len() + matrices).counting(flop_dense, Unit::Flop);
-    let against = baseline(bench, Product::Forward, SIZE);
-    bench.measure("linear_tile/forward/1024x2x1000x16", work.against(against), |stream| {
-        forward(&dense, &tiles, &weight, &bias, &mut y, SIZE, stream)
+    let against = baseline(bench, Product::Forward, size);
+    bench.measure(&format!("linear_tile/forward/{name}"), work.against(against), |stream| {
+        forward(&dense, &tiles, &weight, &bias, &mut y, size, stream)
     })?;
-    let d_y = data::floats(ROWS * SIZE.outputs, &stream)?;
+    let d_y = data::floats(ROWS * OUTPUTS, &stream)?;
     let mut d_weight = Buffer::zeros(weight.len(), &stream)?;
     let mut d_bias = Buffer::zeros(bias.len(), &stream)?;
-    let against = baseline(bench, Product::BackwardWeight, SIZE);
-    bench.measure("linear_tile/backward_weight/1024x2x1000x16", work.against(against), |stream| {
-        backward_weight(&dense, &tiles, &d_y, &mut d_weight, &mut d_bias, SIZE, false, stream)
+    let against = baseline(bench, Product::BackwardWeight, size);
+    bench.measure(&format!("linear_tile/backward_weight/{name}"), work.against(against), |stream| {
+        backward_weight(&dense, &tiles, &d_y, &mut d_weight, &mut d_bias, size, false, stream)
     })?;
     let mut d_embeddings = [
         Buffer::zeros(features[0].embeddings.len(), &stream)?,
@@ -64,10 +70,10 @@ fn linear_tile(bench: &mut Bench<'_>) -> Result<()> {
     ];
     // The gradients of the embeddings are added to.
     let work = Work::moving(lookup_bytes + embedding_bytes + matrices).counting(flop, Unit::Flop);
-    let against = baseline(bench, Product::BackwardInput, SIZE);
-    bench.measure("linear_tile/backward_tile/1024x2x1000x16", work.against(against), |stream| {
+    let against = baseline(bench, Product::BackwardInput, size);
+    bench.measure(&format!("linear_tile/backward_tile/{name}"), work.against(against), |stream| {
         (tiles.iter().zip(&mut d_embeddings)).try_for_each(|(tile, d_embeddings)| {
-            backward_tile(tile, &d_y, &weight, d_embeddings, SIZE, stream)
+            backward_tile(tile, &d_y, &weight, d_embeddings, size, stream)
         })
     })
 }

@@ -123,7 +123,8 @@ impl Rank {
 
     /// Seconds a step of one rank, in samples.
     fn alone(&self, rows: usize) -> Result<Vec<f64>> {
-        let mut training = Training::new(deepctr::plan(self.device)?, (0, 1), rows, &self.stream)?;
+        let options = PlanOptions { device: self.device, ..PlanOptions::default() };
+        let mut training = Training::new(deepctr::plan(&options)?, (0, 1), rows, &self.stream)?;
         (0..SAMPLES).map(|_| training.seconds(self.steps, None)).collect()
     }
 
@@ -135,7 +136,7 @@ impl Rank {
             communicator: Some(communicator.clone()),
             ..PlanOptions::default()
         };
-        let plan = deepctr::plan_with(&options)?;
+        let plan = deepctr::plan(&options)?;
         let mut training = Training::new(plan, (self.world.rank, RANKS), rows, &self.stream)?;
         // Sums that the step waits for at once tell how long they take.
         let in_turn = self.run(&mut training)?;

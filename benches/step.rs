@@ -1,28 +1,45 @@
 //! A whole step of the document's model: from raw batches in the memory of the device to updated tables
 //! and parameters, back to back. What a step says is waited for one step later, as the trainer does.
+//!
+//! On a CUDA device a row also says the most memory in use, tables and scratch included, the batches not.
 
 mod common;
 #[path = "common/deepctr.rs"]
 mod deepctr;
 
-use common::{Bench, Run, Unit, Work, run};
+use common::{Bench, Memory, Run, Unit, Work, data, run};
 use recis::Result;
+use recis::nn::PlanOptions;
+use recis::ops::linear::Precision;
 
-const ROWS: usize = 1024;
 /// Batches that take turns.
 const BATCHES: usize = 4;
 /// Steps before the first that counts, in which tables grow and memory is got.
 const WARM_UP: usize = 2 * BATCHES;
 
 fn main() {
-    run(&[("step", step)]);
+    run(&[
+        ("step/1024/fp32", |bench| step(bench, 1024, Precision::Fp32)),
+        ("step/1024/tf32", |bench| step_on_cuda(bench, 1024, Precision::Tf32)),
+        ("step/1024/bf16", |bench| step_on_cuda(bench, 1024, Precision::Bf16)),
+        ("step/256/fp32", |bench| step(bench, 256, Precision::Fp32)),
+        ("step/4096/fp32", |bench| step_on_cuda(bench, 4096, Precision::Fp32)),
+        ("step/16384/fp32", |bench| step_on_cuda(bench, 16384, Precision::Fp32)),
+    ]);
 }
 
-fn step(bench: &mut Bench<'_>) -> Result<()> {
+/// What a host computes in f32 all the same, or not in seconds.
+fn step_on_cuda(bench: &mut Bench<'_>, rows: usize, precision: Precision) -> Result<()> {
+    if bench.is_cpu() { Ok(()) } else { step(bench, rows, precision) }
+}
+
+fn step(bench: &mut Bench<'_>, rows: usize, precision: Precision) -> Result<()> {
     let stream = bench.stream();
-    let batches = deepctr::batches((0, 1), BATCHES, ROWS, &stream)?;
+    let batches = deepctr::batches((0, 1), BATCHES, rows, &stream)?;
     stream.synchronize()?;
-    let mut plan = deepctr::plan(stream.device())?;
+    let memory = Memory::now(&stream);
+    let options = PlanOptions { device: stream.device(), precision, ..PlanOptions::default() };
+    let mut plan = deepctr::plan(&options)?;
     let mut next = (0..BATCHES).cycle();
     let mut pending = None;
     let mut train = |run| {
@@ -38,5 +55,7 @@ fn step(bench: &mut Bench<'_>) -> Result<()> {
         if run == Run::Finish { plan.predictions().map(drop) } else { Ok(()) }
     };
     (0..WARM_UP).try_for_each(|_| train(Run::Next))?;
-    bench.measure_wall(&format!("step/{ROWS}"), Work::default().counting(ROWS, Unit::Samples), train)
+    let name = data::precision_name(precision);
+    let work = Work::default().counting(rows, Unit::Samples).taking(memory);
+    bench.measure_wall(&format!("step/{rows}/{name}"), work, train)
 }

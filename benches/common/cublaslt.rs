@@ -1,5 +1,5 @@
-//! A product of matrices by cuBLASLt in fp32, without TF32: what a fully connected layer is held against.
-//! The library is looked for when it is needed (`libcublasLt.so`, `.so.12` or `.so.11`).
+//! A product of matrices by cuBLASLt in a layer's precision, f32 in memory: what a fully connected layer is
+//! held against. Fp32 is without TF32 there. The library is looked for when it is needed (`libcublasLt.so`, `.so.12` or `.so.11`).
 
 use std::ffi::c_void;
 use std::ptr;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cudarc::cublaslt::{result, sys};
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, sys::CUevent_flags};
 use recis::device::Device;
-use recis::ops::linear::Size;
+use recis::ops::linear::{Precision, Size};
 
 use crate::common::{Baseline, Bench, median};
 
@@ -51,7 +51,12 @@ fn measure(ordinal: usize, product: Product, size: Size) -> Result<Baseline> {
         let samples = (0..SAMPLES).map(|_| gemm.seconds(cold)).collect::<Result<Vec<_>>>();
         samples.map(|mut samples| median(&mut samples))
     };
-    Ok(Baseline { name: "cuBLASLt fp32", warm: seconds(false)?, cold: seconds(true)? })
+    let name = match size.precision {
+        Precision::Fp32 => "cuBLASLt fp32",
+        Precision::Tf32 => "cuBLASLt tf32",
+        Precision::Bf16 => "cuBLASLt bf16",
+    };
+    Ok(Baseline { name, warm: seconds(false)?, cold: seconds(true)? })
 }
 
 /// A product `c = a b` of cuBLAS's column-major matrices, ready to run.
@@ -93,9 +98,12 @@ impl Gemm {
             result::create_matrix_layout(kind, rows as u64, columns as u64, rows as i64)
         };
         let handle = result::create_handle()?;
-        let (compute, scale) =
-            (sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, sys::cudaDataType_t::CUDA_R_32F);
-        let desc = result::create_matmul_desc(compute, scale)?;
+        let compute = match size.precision {
+            Precision::Fp32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            Precision::Tf32 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            Precision::Bf16 => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_16BF,
+        };
+        let desc = result::create_matmul_desc(compute, sys::cudaDataType_t::CUDA_R_32F)?;
         let preference = result::create_matmul_pref()?;
         let layouts = [layout(shapes[0])?, layout(shapes[1])?, layout(shapes[2])?];
         let attributes = [

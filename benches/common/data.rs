@@ -4,6 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use recis::Result;
 use recis::device::{Buffer, Device, Stream};
+use recis::ops::linear::Precision;
 use recis::ops::lookup::Lookup;
 use recis::ops::partition_ids::{self, Partition};
 use recis::ops::rows::{self, Rows};
@@ -19,6 +20,28 @@ const TOUCHED: usize = 1 << 20;
 pub fn short(count: usize) -> String {
     let (scale, unit) = if count < 1_000_000 { (1e3, "k") } else { (1e6, "M") };
     format!("{}{unit}", (count as f64 / scale * 100.0).round() / 100.0)
+}
+
+/// How the benches' ids name a precision.
+pub fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Fp32 => "fp32",
+        Precision::Tf32 => "tf32",
+        Precision::Bf16 => "bf16",
+    }
+}
+
+/// What an id ends in for a precision: fp32 is not said.
+pub fn precision_suffix(precision: Precision) -> String {
+    if precision == Precision::Fp32 { String::new() } else { format!("/{}", precision_name(precision)) }
+}
+
+/// The precisions of large products: a host computes all in f32.
+pub fn precisions(device: Device) -> &'static [Precision] {
+    match device {
+        Device::Cpu => &[Precision::Fp32],
+        _ => &[Precision::Fp32, Precision::Tf32, Precision::Bf16],
+    }
 }
 
 /// A source of random numbers; another seed for other numbers.

@@ -3,7 +3,7 @@
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use recis::device::{Device, Stream};
+use recis::device::Stream;
 use recis::features::{
     Bucketize, Feature, FeatureCross, Hash, HashType, Mod, SelectField, SelectFields, SequenceTruncate,
     TruncateSide,
@@ -24,13 +24,8 @@ const SPARSE4_IDS: i64 = 1_000_000;
 const STRINGS: usize = 1000;
 const STRING_LEN: usize = 10;
 
-/// The model, ready to train on `device`.
-pub fn plan(device: Device) -> Result<Plan> {
-    plan_with(&PlanOptions { device, ..PlanOptions::default() })
-}
-
 /// The model, ready to train as the options say.
-pub fn plan_with(options: &PlanOptions) -> Result<Plan> {
+pub fn plan(options: &PlanOptions) -> Result<Plan> {
     Plan::new(model()?, AdamW::new(0.001), SparseAdamWTF::new(0.001), options)
 }
 

@@ -13,6 +13,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod data;
+mod memory;
 mod report;
 mod timer;
 
@@ -23,6 +24,7 @@ use criterion::{Bencher, Criterion, SamplingMode, Throughput};
 use recis::Result;
 use recis::device::{Device, Stream};
 
+pub use memory::Memory;
 pub use report::{Baseline, Row, Unit, Work, device_name};
 use timer::Timer;
 pub use timer::{Mode, median};
@@ -98,6 +100,17 @@ impl<'a> Bench<'a> {
     /// A size for CUDA devices, and one that a host of few cores gets done.
     pub fn size(&self, cuda: usize, cpu: usize) -> usize {
         if self.is_cpu() { cpu } else { cuda }
+    }
+
+    /// How long something else takes that other cases are to be compared with.
+    pub fn baseline<T>(
+        &mut self,
+        name: &'static str,
+        mut op: impl FnMut(&Stream) -> Result<T>,
+    ) -> Result<Baseline> {
+        let warm = self.timer.median(Mode::Warm, &mut op)?;
+        let cold = if self.is_cpu() { warm } else { self.timer.median(Mode::Cold, &mut op)? };
+        Ok(Baseline { name, warm, cold })
     }
 
     /// Measures `op`, run again and again on the same data. On a CUDA device twice: with its data in the
@@ -191,7 +204,12 @@ impl<'a> Bench<'a> {
             None if device != Device::Cpu && mode != Mode::Wall => self.timer.copy_baseline(mode, work.bytes),
             baseline => baseline.map(|baseline| (baseline.name, baseline.seconds(mode))),
         };
-        Row::new(id, device, mode, work, samples, Some(self.copy_speed), baseline).tell(&self.name);
+        let figures = work.figure.into_iter();
+        let taken = work.memory.and_then(Memory::taken_since);
+        let peak = taken.map(|bytes| ("peak_bytes", bytes as f64));
+        Row::new(id, device, mode, work, samples, Some(self.copy_speed), baseline)
+            .with(figures.chain(peak).collect())
+            .tell(&self.name);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use cudarc::driver::CudaContext;
 use recis::device::Device;
 use serde_json::{Value, json};
 
+use super::memory::Memory;
 use super::timer::{Mode, median};
 
 /// What one run of an operation does.
@@ -18,6 +19,10 @@ pub struct Work {
     pub counted: Option<(f64, Unit)>,
     /// What it is compared with instead of a copy.
     pub baseline: Option<Baseline>,
+    /// What else is to be said of it, by name.
+    pub figure: Option<(&'static str, f64)>,
+    /// What was free before; the row says how much it took.
+    pub memory: Option<Memory>,
 }
 
 /// What speed is counted in.
@@ -25,6 +30,8 @@ pub struct Work {
 pub enum Unit {
     /// Ids looked up.
     Keys,
+    /// Ids that a growing table moves.
+    MovedKeys,
     /// Pieces of 32 bytes at random addresses.
     Sectors,
     /// Operations on floats.
@@ -55,6 +62,16 @@ impl Work {
     /// It is compared with this, if it is there.
     pub fn against(self, baseline: Option<Baseline>) -> Self {
         Self { baseline, ..self }
+    }
+
+    /// This is said of it too.
+    pub fn saying(self, name: &'static str, figure: f64) -> Self {
+        Self { figure: Some((name, figure)), ..self }
+    }
+
+    /// The device memory that it takes is said too.
+    pub fn taking(self, memory: Option<Memory>) -> Self {
+        Self { memory, ..self }
     }
 }
 
@@ -152,8 +169,15 @@ impl<'a> Row<'a> {
             "floor_us": floor.map(microseconds),
             "baseline": self.baseline.map(|(name, seconds)| json!({"name": name, "us": microseconds(seconds)})),
         });
-        if let Some((count, Unit::Samples)) = self.work.counted {
-            row["samples_s"] = (count / self.seconds[0]).round().into();
+        if let Some((count, unit)) = self.work.counted {
+            let speed = (count / self.seconds[0]).round();
+            match unit {
+                Unit::Keys => row["keys_s"] = speed.into(),
+                Unit::MovedKeys => row["ns_key"] = ((self.seconds[0] / count * 1e12).round() / 1e3).into(),
+                Unit::Sectors => row["sectors_s"] = speed.into(),
+                Unit::Flop => row["flop_s"] = speed.into(),
+                Unit::Samples => row["samples_s"] = speed.into(),
+            }
         }
         for (name, figure) in &self.figures {
             row[name] = ((figure * 1e4).round() / 1e4).into();
@@ -177,6 +201,7 @@ impl fmt::Display for Row<'_> {
             let speed = count / median;
             match unit {
                 Unit::Keys => write!(f, " | {:.3} G keys/s", speed / 1e9)?,
+                Unit::MovedKeys => write!(f, " | {:.3} ns a key", 1e9 / speed)?,
                 Unit::Sectors => write!(f, " | {:.3} G sectors/s", speed / 1e9)?,
                 Unit::Flop => write!(f, " | {:.3} TFLOP/s", speed / 1e12)?,
                 Unit::Samples => write!(f, " | {speed:.0} samples/s")?,
