@@ -57,7 +57,10 @@ fn elementwise_operations_refuse_other_devices() {
             adamw::Options { lr: 0.1, beta1: 0.9, beta2: 0.9, eps: 1e-8, weight_decay: 0.0, step: 1 };
         let hash = multi_hash::Hash::new(0, 7).unwrap();
         let calls = vec![
-            ("adamw", adamw::step(&mut y, &mut m, &mut v, &x, &options, s)),
+            ("adamw", {
+                let (value, exp_avg, exp_avg_sq, gradient) = (&mut y, &mut m, &mut v, &x);
+                adamw::step(&mut [adamw::Parameter { value, exp_avg, exp_avg_sq, gradient }], &options, s)
+            }),
             ("auroc", auroc::update(&x, &x, &thresholds, &mut counts, s)),
             ("bce", bce::forward(&x, &x, &mut loss, Some(&mut y), &mut unfit, s)),
             ("bucketize", {
