@@ -277,10 +277,11 @@ int recis_hash_table_find(const recis_hash_table *table, const int64_t *ids, con
                           int64_t tables, int64_t capacity, uint32_t *rows, recis_stream_t stream);
 /* As find, but an id that is not there gets a row. new_ids[0..new_count[0]] are the places in `ids` of
  * those that did, in unspecified order, one for each id; `new_ids` is [capacity], and unspecified behind
- * them. An id for which there is no room gets RECIS_NO_ROW and is counted as failed. */
+ * them. An id for which there is no room gets RECIS_NO_ROW and is counted as failed. `counters` takes the
+ * table's counters, as recis_hash_table_counters; it may be null. */
 int recis_hash_table_find_or_insert(recis_hash_table *table, const int64_t *ids, const uint32_t *table_offsets,
                                     int64_t tables, int64_t capacity, uint32_t *rows, uint32_t *new_ids,
-                                    uint32_t *new_count, recis_stream_t stream);
+                                    uint32_t *new_count, int64_t *counters, recis_stream_t stream);
 /* Removes ids, and frees their rows for ids to come; those that are not there are passed over. What is
  * stored in the rows stays. */
 int recis_hash_table_erase(recis_hash_table *table, const int64_t *ids, const uint32_t *table_offsets,

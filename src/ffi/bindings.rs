@@ -384,6 +384,7 @@ unsafe extern "C" {
         rows: *mut u32,
         new_ids: *mut u32,
         new_count: *mut u32,
+        counters: *mut i64,
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
     pub fn recis_hash_table_erase(
