@@ -22,9 +22,9 @@ fn bce(bench: &mut Bench<'_>) -> Result<()> {
         let [prediction, label] = data::predictions(count, &stream)?;
         let mut loss = Buffer::zeros(1, &stream)?;
         let mut d_prediction = Buffer::zeros(count, &stream)?;
-        let mut unfit = Unfit::new(&stream)?;
+        let mut unfit = Unfit::new(1, &stream)?;
         bench.measure(&format!("bce/forward/{name}"), Work::moving(12 * count), |stream| {
-            bce::forward(&prediction, &label, &mut loss, Some(&mut d_prediction), &mut unfit, stream)
+            bce::forward(&prediction, &label, &mut loss, Some(&mut d_prediction), unfit.word(0), stream)
         })?;
     }
     Ok(())

@@ -143,7 +143,8 @@ __device__ __forceinline__ int64_t bounded(const uint32_t* count, int64_t capaci
 
 // Which range of ascending `offsets` [ranges + 1] a place lies in: the last one that begins at or
 // before it and is not empty.
-__device__ __forceinline__ uint32_t range_of(const uint32_t* offsets, int64_t ranges, uint32_t place) {
+template <class T>
+__device__ __forceinline__ uint32_t range_of(const T* offsets, int64_t ranges, T place) {
   int64_t low = 0, high = ranges;  // offsets[low] <= place < offsets[high]
   while (high - low > 1) {
     const int64_t middle = (low + high) / 2;

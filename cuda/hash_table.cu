@@ -51,10 +51,11 @@ __global__ void __launch_bounds__(kThreads) reserve_kernel(Table* table, Storage
   table->counters[RECIS_TABLE_USED] = table->counters[RECIS_TABLE_SIZE];
 }
 
-__global__ void counters_kernel(const Table* table, int64_t* counters) {
-  wait_for_stream();
+__device__ __forceinline__ void copy_counters(const Table* table, int64_t* counters) {
   for (int i = 0; i < RECIS_TABLE_COUNTERS; ++i) counters[i] = int64_t(table->counters[i]);
 }
+
+__global__ void counters_kernel(const Table* table, int64_t* counters) { copy_counters(table, counters); }
 
 __global__ void __launch_bounds__(kThreads)
     find_kernel(const Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
@@ -74,7 +75,8 @@ __global__ void __launch_bounds__(kThreads)
 // next, and what its own warp has claimed is written by then.
 __global__ void __launch_bounds__(kThreads)
     find_or_insert_kernel(Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
-                          int64_t capacity, uint32_t* rows, uint32_t* new_ids, uint32_t* new_count) {
+                          int64_t capacity, uint32_t* rows, uint32_t* new_ids, uint32_t* new_count,
+                          int64_t* counters) {
   wait_for_stream();
   const Storage storage = table->storage;
   const Rows new_rows(*table);
@@ -111,6 +113,7 @@ __global__ void __launch_bounds__(kThreads)
   table->counters[RECIS_TABLE_ROW_BOUND] += taken - from_free;
   table->counters[RECIS_TABLE_SIZE] += taken;
   table->counters[RECIS_TABLE_USED] += taken;
+  if (counters) copy_counters(table, counters);
 }
 
 // Of threads that erase the same id, the one that changes the slot frees the row.
@@ -298,17 +301,19 @@ extern "C" int recis_hash_table_find(const recis_hash_table* table, const int64_
 extern "C" int recis_hash_table_find_or_insert(recis_hash_table* table, const int64_t* ids,
                                                const uint32_t* table_offsets, int64_t tables,
                                                int64_t capacity, uint32_t* rows, uint32_t* new_ids,
-                                               uint32_t* new_count, recis_stream_t stream) {
+                                               uint32_t* new_count, int64_t* counters,
+                                               recis_stream_t stream) {
   using namespace recis;
   const char* op = "hash_table.find_or_insert";
   if (int status = first_of(require_batch(table, ids, table_offsets, tables, capacity, op),
                             require_array(rows, capacity, op, "rows"),
                             require_array(new_ids, capacity, op, "new_ids"),
-                            require_array(new_count, 1, op, "new_count")))
+                            require_array(new_count, 1, op, "new_count"),
+                            require_array(counters, 0, op, "counters")))
     return status;
   // Of an empty batch too, new_count is to be written.
   return launch(op, find_or_insert_kernel, blocks_for(capacity), kThreads, 0, stream, table->table, ids,
-                table_offsets, tables, capacity, rows, new_ids, new_count);
+                table_offsets, tables, capacity, rows, new_ids, new_count, counters);
 }
 
 extern "C" int recis_hash_table_erase(recis_hash_table* table, const int64_t* ids,

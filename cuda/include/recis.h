@@ -116,17 +116,27 @@ int recis_string_hash_farm(const int8_t *bytes, int64_t capacity, const int32_t 
 int recis_string_hash_murmur(const int8_t *bytes, int64_t capacity, const int32_t *offsets, int64_t count,
                              int64_t *out, recis_stream_t stream);
 
-/* A step of Adam with decoupled weight decay over `count` elements of each array:
+/* A parameter of the dense network, its moments and its gradient. */
+typedef struct recis_adamw_parameter {
+  float *value;
+  float *exp_avg;
+  float *exp_avg_sq;
+  const float *gradient;
+  int64_t count;
+} recis_adamw_parameter;
+
+/* A step of Adam with decoupled weight decay over each element of the `parameters`, which may be null if
+ * there are none:
  *
  *   exp_avg    += (gradient - exp_avg) * rest1
  *   exp_avg_sq  = beta2 * exp_avg_sq + rest2 * gradient^2
- *   parameter   = decay * parameter - step_size * exp_avg / (sqrt(exp_avg_sq) * correction + eps)
+ *   value       = decay * value - step_size * exp_avg / (sqrt(exp_avg_sq) * correction + eps)
  *
  * In step t: decay = 1 - lr * weight_decay, step_size = lr / (1 - beta1^t), rest1 = 1 - beta1,
- * rest2 = 1 - beta2, correction = 1 / sqrt(1 - beta2^t), computed in double and then rounded. */
-int recis_adamw_step(float *parameter, float *exp_avg, float *exp_avg_sq, const float *gradient, int64_t count,
-                     float decay, float step_size, float rest1, float beta2, float rest2, float correction,
-                     float eps, recis_stream_t stream);
+ * rest2 = 1 - beta2, correction = 1 / sqrt(1 - beta2^t), computed in double and then rounded. One launch
+ * does 64 parameters. */
+int recis_adamw_step(const recis_adamw_parameter *parameters, int64_t parameter_count, float decay, float step_size,
+                     float rest1, float beta2, float rest2, float correction, float eps, recis_stream_t stream);
 
 /* values[i, j] = value for i < count[0]: `values` is [capacity, width]; `count` may be null. */
 int recis_fill_forward(float *values, int64_t width, int64_t capacity, const uint32_t *count, float value,
@@ -267,10 +277,11 @@ int recis_hash_table_find(const recis_hash_table *table, const int64_t *ids, con
                           int64_t tables, int64_t capacity, uint32_t *rows, recis_stream_t stream);
 /* As find, but an id that is not there gets a row. new_ids[0..new_count[0]] are the places in `ids` of
  * those that did, in unspecified order, one for each id; `new_ids` is [capacity], and unspecified behind
- * them. An id for which there is no room gets RECIS_NO_ROW and is counted as failed. */
+ * them. An id for which there is no room gets RECIS_NO_ROW and is counted as failed. `counters` takes the
+ * table's counters, as recis_hash_table_counters; it may be null. */
 int recis_hash_table_find_or_insert(recis_hash_table *table, const int64_t *ids, const uint32_t *table_offsets,
                                     int64_t tables, int64_t capacity, uint32_t *rows, uint32_t *new_ids,
-                                    uint32_t *new_count, recis_stream_t stream);
+                                    uint32_t *new_count, int64_t *counters, recis_stream_t stream);
 /* Removes ids, and frees their rows for ids to come; those that are not there are passed over. What is
  * stored in the rows stays. */
 int recis_hash_table_erase(recis_hash_table *table, const int64_t *ids, const uint32_t *table_offsets,
@@ -521,6 +532,9 @@ static inline uint64_t recis_header_layout(void) {
   const size_t numbers[] = {
     RECIS_SIZE(recis_status), RECIS_SIZE(recis_side), RECIS_SIZE(recis_owner), RECIS_SIZE(recis_precision),
     RECIS_SIZE(recis_hash_table_counter), RECIS_SIZE(recis_distribution), RECIS_SIZE(recis_denominator),
+    RECIS_SIZE(recis_adamw_parameter), RECIS_FIELD(recis_adamw_parameter, value),
+    RECIS_FIELD(recis_adamw_parameter, exp_avg), RECIS_FIELD(recis_adamw_parameter, exp_avg_sq),
+    RECIS_FIELD(recis_adamw_parameter, gradient), RECIS_FIELD(recis_adamw_parameter, count),
     RECIS_SIZE(recis_ragged), RECIS_FIELD(recis_ragged, values), RECIS_FIELD(recis_ragged, offsets),
     RECIS_FIELD(recis_ragged, weights), RECIS_FIELD(recis_ragged, rows),
     RECIS_FIELD(recis_ragged, capacity), RECIS_SIZE(recis_ids_column),

@@ -130,7 +130,8 @@ class HashTable {
     check_size(new_ids, ids.ids.size(), "new_ids");
     check_size(new_count, 1, "new_count");
     check(recis_hash_table_find_or_insert(table_, ids.ids.data(), ids.table_offsets.data(), ids.tables(),
-                                          ids.ids.size(), rows.data(), new_ids.data(), new_count.data(), stream));
+                                          ids.ids.size(), rows.data(), new_ids.data(), new_count.data(), nullptr,
+                                          stream));
   }
   void erase(Ids ids, recis_stream_t stream) {
     check(recis_hash_table_erase(table_, ids.ids.data(), ids.table_offsets.data(), ids.tables(), ids.ids.size(),

@@ -45,7 +45,7 @@ int main(void) {
   uint32_t *d_new = to_device(NULL, IDS * sizeof(uint32_t));
   uint32_t *d_new_count = to_device(NULL, sizeof(uint32_t));
   check(recis_hash_table_find_or_insert(table, d_distinct, d_table_offsets, 1, IDS, d_rows, d_new,
-                                        d_new_count, stream));
+                                        d_new_count, NULL, stream));
 
   /* New rows begin with uniform numbers, which depend on key and id alone. */
   const uint64_t key = 1234;

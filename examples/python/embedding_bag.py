@@ -156,7 +156,7 @@ def run(recis, memory):
     rows, new_ids, new_count = zeros(total, np.uint32), zeros(total, np.uint32), zeros(1, np.uint32)
     recis.hash_table_find_or_insert(
         table, pointer(distinct, np.int64), pointer(table_offsets, np.uint32), 1, total,
-        pointer(rows, np.uint32), pointer(new_ids, np.uint32), pointer(new_count, np.uint32), memory.stream)
+        pointer(rows, np.uint32), pointer(new_ids, np.uint32), pointer(new_count, np.uint32), None, memory.stream)
     storage, keys = zeros((room, dim), np.float32), memory.array([7], np.uint64)
     stored = Rows(address(storage, np.float32), room, dim, dim)
     uniform = Initializer(distribution=UNIFORM, a=-1, b=1)

@@ -1,5 +1,5 @@
 use super::pinned::Block;
-use super::{Element, Event};
+use super::{Buffer, Element, Event, Stream};
 use crate::Result;
 
 /// Elements on their way to the host: enqueued as any work, and there when that is done.
@@ -21,6 +21,23 @@ impl<T: Element> ReadBack<T> {
         Self { state: State::Coming { block, len, done } }
     }
 
+    /// `len` elements that `write` enqueues a kernel for, which is given where they go: on a CUDA device the
+    /// host's memory, so that nothing has to be copied.
+    pub(crate) fn written(
+        len: usize,
+        stream: &Stream,
+        write: impl FnOnce(*mut T) -> Result<()>,
+    ) -> Result<Self> {
+        if stream.cuda_stream().is_none() {
+            let mut values = Buffer::unset(len, stream)?;
+            write(values.on_mut(stream)?)?;
+            return values.read_back(stream);
+        }
+        let block = Block::allocate(len * size_of::<T>(), stream)?;
+        write(block.pointer())?;
+        Ok(Self::coming(block, len, stream.record()?))
+    }
+
     /// Whether [`ReadBack::wait`] would return at once.
     pub fn is_ready(&self) -> bool {
         match &self.state {
@@ -38,7 +55,7 @@ impl<T: Element> ReadBack<T> {
             State::Ready(values) => Ok(std::mem::take(values)),
             State::Coming { block, len, done } => {
                 done.synchronize()?;
-                // SAFETY: the copy has written `len` elements.
+                // SAFETY: the copy or the kernel has written `len` elements.
                 Ok(unsafe { std::slice::from_raw_parts(block.pointer::<T>(), *len) }.to_vec())
             }
         }

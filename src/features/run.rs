@@ -71,7 +71,7 @@ fn rounded(values: &Buffer<f64>, stream: &Stream) -> Result<Buffer<f32>> {
     let mut rounded = Buffer::unset(values.len(), stream)?;
     let (column, place) = (copy_column::Column::F64(values), Place { first_column: 0, stride: 1 });
     // Values that are not finite have their bucket too.
-    copy_column::forward(column, 1, &mut rounded, place, &mut Unfit::new(stream)?, stream)?;
+    copy_column::forward(column, 1, &mut rounded, place, Unfit::new(1, stream)?.word(0), stream)?;
     Ok(rounded)
 }
 

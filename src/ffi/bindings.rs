@@ -20,6 +20,15 @@ impl recis_status {
 pub struct recis_status(pub ::core::ffi::c_uint);
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct recis_adamw_parameter {
+    pub value: *mut f32,
+    pub exp_avg: *mut f32,
+    pub exp_avg_sq: *mut f32,
+    pub gradient: *const f32,
+    pub count: i64,
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct recis_ragged {
     pub values: *const i64,
     pub offsets: *const i32,
@@ -236,11 +245,8 @@ unsafe extern "C" {
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
     pub fn recis_adamw_step(
-        parameter: *mut f32,
-        exp_avg: *mut f32,
-        exp_avg_sq: *mut f32,
-        gradient: *const f32,
-        count: i64,
+        parameters: *const recis_adamw_parameter,
+        parameter_count: i64,
         decay: f32,
         step_size: f32,
         rest1: f32,
@@ -378,6 +384,7 @@ unsafe extern "C" {
         rows: *mut u32,
         new_ids: *mut u32,
         new_count: *mut u32,
+        counters: *mut i64,
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
     pub fn recis_hash_table_erase(

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::device::{Buffer, Stream};
 use crate::ops::bce;
-use crate::ops::unfit::Unfit;
+use crate::ops::unfit::Word;
 
 /// A loss over a batch of predictions.
 pub trait Loss: Send {
@@ -18,7 +18,7 @@ pub trait Loss: Send {
         label: &Buffer<f32>,
         loss: &mut Buffer<f32>,
         d_prediction: Option<&mut Buffer<f32>>,
-        unfit: &mut Unfit,
+        unfit: Word<'_>,
         stream: &Stream,
     ) -> Result<()>;
 }
@@ -37,7 +37,7 @@ impl Loss for BceLoss {
         label: &Buffer<f32>,
         loss: &mut Buffer<f32>,
         d_prediction: Option<&mut Buffer<f32>>,
-        unfit: &mut Unfit,
+        unfit: Word<'_>,
         stream: &Stream,
     ) -> Result<()> {
         bce::forward(prediction, label, loss, d_prediction, unfit, stream)

@@ -2,8 +2,21 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
+use crate::ffi::recis_adamw_parameter;
 use crate::ops::launch::launch;
 use crate::{Result, ops::cpu};
+
+/// A parameter, its moments and its gradient, all of the same size.
+pub struct Parameter<'a> {
+    /// What the step moves.
+    pub value: &'a mut Buffer<f32>,
+    /// The running mean of its gradients.
+    pub exp_avg: &'a mut Buffer<f32>,
+    /// The running mean of their squares.
+    pub exp_avg_sq: &'a mut Buffer<f32>,
+    /// Its gradient in this step.
+    pub gradient: &'a Buffer<f32>,
+}
 
 /// The options of a step.
 #[derive(Clone, Copy, Debug)]
@@ -58,36 +71,40 @@ impl Options {
     }
 }
 
-/// `p *= 1 - lr wd; m += (g - m)(1 - β₁); v = β₂ v + (1 - β₂) g²;
-/// p -= lr/(1 - β₁ᵗ) m / (√v/√(1 - β₂ᵗ) + eps)`. All four arrays have the same size.
-pub fn step(
-    parameter: &mut Buffer<f32>,
-    exp_avg: &mut Buffer<f32>,
-    exp_avg_sq: &mut Buffer<f32>,
-    gradient: &Buffer<f32>,
-    options: &Options,
-    stream: &Stream,
-) -> Result<()> {
-    let lens = [parameter.len(), exp_avg.len(), exp_avg_sq.len(), gradient.len()];
-    ensure(lens.iter().all(|&len| len == lens[0]), "adamw", || {
-        format!("parameter, moments and gradient have {lens:?} elements")
-    })?;
+/// For each of the parameters `p *= 1 - lr wd; m += (g - m)(1 - β₁); v = β₂ v + (1 - β₂) g²;
+/// p -= lr/(1 - β₁ᵗ) m / (√v/√(1 - β₂ᵗ) + eps)`.
+pub fn step(parameters: &mut [Parameter<'_>], options: &Options, stream: &Stream) -> Result<()> {
+    for Parameter { value, exp_avg, exp_avg_sq, gradient } in &*parameters {
+        let lens = [value.len(), exp_avg.len(), exp_avg_sq.len(), gradient.len()];
+        ensure(lens.iter().all(|&len| len == lens[0]), "adamw", || {
+            format!("parameter, moments and gradient have {lens:?} elements")
+        })?;
+    }
     ensure(options.step > 0, "adamw", || "steps count from 1".into())?;
     let coefficients = options.coefficients();
     match stream.device() {
-        Device::Cpu => {
-            let (p, m, v) = (parameter.on_cpu_mut()?, exp_avg.on_cpu_mut()?, exp_avg_sq.on_cpu_mut()?);
+        Device::Cpu => parameters.iter_mut().try_for_each(|parameter| {
+            let Parameter { value, exp_avg, exp_avg_sq, gradient } = parameter;
+            let (p, m, v) = (value.on_cpu_mut()?, exp_avg.on_cpu_mut()?, exp_avg_sq.on_cpu_mut()?);
             cpu::adamw::step(p, m, v, gradient.on_cpu()?, &coefficients);
             Ok(())
-        }
+        }),
         _ => {
-            let count = gradient.len() as i64;
-            let (p, g) = (parameter.on_mut(stream)?, gradient.on(stream)?);
-            let (m, v) = (exp_avg.on_mut(stream)?, exp_avg_sq.on_mut(stream)?);
+            let raw = parameters.iter_mut().map(|parameter| {
+                Ok(recis_adamw_parameter {
+                    count: parameter.value.len() as i64,
+                    value: parameter.value.on_mut(stream)?,
+                    exp_avg: parameter.exp_avg.on_mut(stream)?,
+                    exp_avg_sq: parameter.exp_avg_sq.on_mut(stream)?,
+                    gradient: parameter.gradient.on(stream)?,
+                })
+            });
+            let raw = raw.collect::<Result<Vec<_>>>()?;
+            let (parameters, count) = (raw.as_ptr(), raw.len() as i64);
             let Coefficients { decay, step_size, rest1, beta2, rest2, correction, eps } = coefficients;
             launch!(
                 stream,
-                recis_adamw_step(p, m, v, g, count, decay, step_size, rest1, beta2, rest2, correction, eps)
+                recis_adamw_step(parameters, count, decay, step_size, rest1, beta2, rest2, correction, eps)
             )
         }
     }

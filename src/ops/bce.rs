@@ -3,7 +3,7 @@
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ops::launch::launch;
-use crate::ops::unfit::{Unfit, word};
+use crate::ops::unfit::{Word, word};
 use crate::{Result, ops::cpu};
 
 /// Writes the mean of `-[y max(ln p, -100) + (1-y) max(ln(1-p), -100)]` to `loss` (one element) and
@@ -17,7 +17,7 @@ pub fn forward(
     label: &Buffer<f32>,
     loss: &mut Buffer<f32>,
     d_prediction: Option<&mut Buffer<f32>>,
-    unfit: &mut Unfit,
+    mut unfit: Word<'_>,
     stream: &Stream,
 ) -> Result<()> {
     let n = prediction.len();
@@ -29,7 +29,8 @@ pub fn forward(
         Device::Cpu => {
             if let Some(row) = prediction.on_cpu()?.iter().position(|p| !(0.0..=1.0).contains(p)) {
                 let found = word(row, prediction.on_cpu()?[row]);
-                unfit.0.on_cpu_mut()?.iter_mut().for_each(|least| *least = found.min(*least));
+                let least = unfit.on_cpu_mut()?;
+                *least = found.min(*least);
             }
             loss.on_cpu_mut()?[0] = cpu::bce::forward(
                 prediction.on_cpu()?,
@@ -41,7 +42,7 @@ pub fn forward(
         _ => {
             let (prediction, label, count) = (prediction.on(stream)?, label.on(stream)?, n as i64);
             let d_prediction = d_prediction.map_or(Ok(std::ptr::null_mut()), |d| d.on_mut(stream))?;
-            let (loss, unfit) = (loss.on_mut(stream)?, unfit.0.on_mut(stream)?);
+            let (loss, unfit) = (loss.on_mut(stream)?, unfit.on_mut(stream)?);
             launch!(stream, recis_bce_forward(prediction, label, count, loss, d_prediction, unfit))
         }
     }

@@ -3,7 +3,7 @@
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ops::launch::launch;
-use crate::ops::unfit::Unfit;
+use crate::ops::unfit::Word;
 use crate::{Result, ops::cpu};
 
 pub use super::lookup::Place;
@@ -26,7 +26,7 @@ pub fn forward(
     width: usize,
     out: &mut Buffer<f32>,
     place: Place,
-    unfit: &mut Unfit,
+    mut unfit: Word<'_>,
     stream: &Stream,
 ) -> Result<()> {
     let values = match column {
@@ -40,7 +40,7 @@ pub fn forward(
     place.check("copy_column", values / width, width, out.len())?;
     match stream.device() {
         Device::Cpu => {
-            let (out, unfit) = (out.on_cpu_mut()?, &mut unfit.0.on_cpu_mut()?[0]);
+            let (out, unfit) = (out.on_cpu_mut()?, unfit.on_cpu_mut()?);
             match column {
                 Column::F32(v) => cpu::copy_column::forward(v.on_cpu()?, width, out, place, unfit, |v| v),
                 Column::F64(v) => {
@@ -54,7 +54,7 @@ pub fn forward(
         }
         _ => {
             let (rows, width, (first, stride)) = ((values / width) as i64, width as i64, place.raw());
-            let (out, unfit) = (out.on_mut(stream)?, unfit.0.on_mut(stream)?);
+            let (out, unfit) = (out.on_mut(stream)?, unfit.on_mut(stream)?);
             match column {
                 Column::F32(v) => {
                     let v = v.on(stream)?;

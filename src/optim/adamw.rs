@@ -67,10 +67,11 @@ impl DenseOptimizer for AdamW {
             weight_decay: self.weight_decay,
             step: self.step as u64,
         };
-        for (parameter, [m, v]) in parameters.iter_mut().zip(&mut self.moments) {
-            adamw::step(&mut parameter.value, m, v, &parameter.grad, &options, stream)?;
-        }
-        Ok(())
+        let parameters = parameters.iter_mut().zip(&mut self.moments);
+        let parameters = parameters.map(|(Parameter { value, grad, .. }, [exp_avg, exp_avg_sq])| {
+            adamw::Parameter { value, exp_avg, exp_avg_sq, gradient: grad }
+        });
+        adamw::step(&mut parameters.collect::<Vec<_>>(), &options, stream)
     }
 
     fn snapshot(&self, parameters: &[Parameter], stream: &Stream) -> Result<Vec<ArraySnapshot>> {

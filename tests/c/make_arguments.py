@@ -12,7 +12,7 @@ import sys
 SIZES = {
     "count": 8, "capacity": 8, "rows": 8, "tables": 1, "total": 8, "ids": 8, "width": 4, "out_stride": 8,
     "first_column": 0, "out_capacity": 32, "keep": 2, "boundary_count": 4, "threshold_count": 4,
-    "column_count": 1, "list_count": 1, "dim": 4, "slot": 0, "tile_len": 2, "dense_count": 1, "tile_count": 1,
+    "column_count": 1, "list_count": 1, "parameter_count": 1, "dim": 4, "slot": 0, "tile_len": 2, "dense_count": 1, "tile_count": 1,
     "id_capacity": 8, "multiplier": 3, "prime": 5, "buckets": 3, "x_capacity": 8, "y_capacity": 8,
     "modulus": 3, "table": 0, "logical_table": 0, "world_size": 2, "steps": 1, "accumulate": 0,
 }
@@ -24,10 +24,11 @@ TOO_LARGE = {"table": 4096, "logical_table": 4096, "modulus": 0}
 OPTIONAL = {
     ("recis_ragged", "weights"), ("recis_ids_column", "offsets"), ("recis_gradients", "count"),
     ("*", "count const uint32_t *"), ("*", "weights const float *"), ("recis_bce_forward", "d_prediction"),
-    ("recis_linear_tile_workspace_size", "occurrences"),
+    ("recis_linear_tile_workspace_size", "occurrences"), ("recis_hash_table_find_or_insert", "counters"),
 }
 # Fields in the order of their structs.
 STRUCTS = {
+    "recis_adamw_parameter": ["value", "exp_avg", "exp_avg_sq", "gradient", "count"],
     "recis_ragged": ["values", "offsets", "weights", "rows", "capacity"],
     "recis_ids_column": ["ids", "offsets", "rows", "capacity", "first", "table"],
     "recis_rows": ["storage", "bound", "dim", "stride"],
@@ -42,7 +43,7 @@ STRUCTS = {
 FIELDS = {
     "bound": 8, "dim": 4, "stride": 12, "first": 0, "unique": 8, "first_id": 0, "segments": 8, "inputs": 12,
     "outputs": 4, "total": 8, "rows": 8, "capacity": 8, "table": 0, "width": 4, "tile_len": 2,
-    "precision": 0,
+    "precision": 0, "count": 8,
 }
 # A column's place: the tile takes the columns 0..8, the dense one those behind.
 PLACES = {"recis_dense_columns": 8, "recis_tile": 0}
@@ -55,7 +56,7 @@ LARGE_FIELDS = {("recis_ragged", "rows"): 100000, ("recis_linear_size", "rows"):
                 ("recis_linear_size", "inputs"): 512, ("recis_linear_size", "outputs"): 512,
                 ("recis_lookup", "segments"): 512, ("recis_dense_columns", "width"): 400}
 POINTERS = {"values", "offsets", "weights", "ids", "storage", "rows", "count", "embeddings", "inverse",
-            "positions", "starts", "table_offsets", "x"}
+            "positions", "starts", "table_offsets", "x", "value", "exp_avg", "exp_avg_sq", "gradient"}
 
 header = re.sub(r"/\*.*?\*/", "", open(sys.argv[1]).read(), flags=re.S)
 declarations = re.findall(r"^(int|int64_t|uint64_t|const char \*)\s*(recis_\w+)\(([^)]*)\);", header, re.M)
@@ -89,7 +90,8 @@ def struct_literal(struct, arrays, changed=None, large=False):
 
 
 def is_pointer(struct, field):
-    numbers = {("recis_ids_column", "rows"), ("recis_ragged", "rows"), ("recis_linear_size", "rows")}
+    numbers = {("recis_ids_column", "rows"), ("recis_ragged", "rows"), ("recis_linear_size", "rows"),
+               ("recis_adamw_parameter", "count")}
     return field in POINTERS and (struct, field) not in numbers
 
 

@@ -96,6 +96,7 @@ fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
 fn the_bindings_lay_structs_out_as_the_library() {
     let layout = layout! {
         enums recis_status recis_side recis_owner recis_precision recis_hash_table_counter recis_distribution recis_denominator;
+        recis_adamw_parameter { value, exp_avg, exp_avg_sq, gradient, count }
         recis_ragged { values, offsets, weights, rows, capacity }
         recis_ids_column { ids, offsets, rows, capacity, first, table }
         recis_rows { storage, bound, dim, stride }

@@ -1,3 +1,6 @@
+use std::ptr;
+
+use recis::ffi::recis_adamw_parameter;
 use recis::ffi::simt::recis_adamw_step;
 use recis::ops::adamw::Options;
 use recis::ops::cpu;
@@ -8,7 +11,7 @@ const OPTIONS: Options =
     Options { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, step: 1 };
 
 /// Calls the launcher with what a step needs, computed as the header says.
-fn launch(p: *mut f32, m: *mut f32, v: *mut f32, g: *const f32, count: i64, options: &Options) -> i32 {
+fn launch(parameters: &[recis_adamw_parameter], options: &Options) -> i32 {
     let Options { lr, beta1, beta2, eps, weight_decay, step } = *options;
     let power = |beta: f64| 1.0 - beta.powf(step as f64);
     let numbers = [
@@ -21,49 +24,96 @@ fn launch(p: *mut f32, m: *mut f32, v: *mut f32, g: *const f32, count: i64, opti
         eps,
     ];
     let [decay, step_size, rest1, beta2, rest2, correction, eps] = numbers.map(|x| x as f32);
-    unsafe {
-        recis_adamw_step(p, m, v, g, count, decay, step_size, rest1, beta2, rest2, correction, eps, STREAM)
+    let (array, count) = (parameters.as_ptr(), parameters.len() as i64);
+    unsafe { recis_adamw_step(array, count, decay, step_size, rest1, beta2, rest2, correction, eps, STREAM) }
+}
+
+/// A parameter of the device's, and the same on the host.
+struct Parameter {
+    arrays: [Guarded<f32>; 4],
+    host: [Vec<f32>; 4],
+}
+
+impl Parameter {
+    fn new(seed: u64, len: usize) -> Self {
+        let host = [tame_floats(seed, len), vec![0.0; len], vec![0.0; len], tame_floats(seed + 1, len)];
+        Self { arrays: host.each_ref().map(|values| Guarded::new(values)), host }
+    }
+
+    fn raw(&self) -> recis_adamw_parameter {
+        let [value, exp_avg, exp_avg_sq, gradient] = self.arrays.each_ref().map(Guarded::ptr);
+        let count = self.host[0].len() as i64;
+        recis_adamw_parameter { value, exp_avg, exp_avg_sq, gradient, count }
+    }
+
+    fn step_on_host(&mut self, options: &Options) {
+        let [p, m, v, g] = &mut self.host;
+        cpu::adamw::step(p, m, v, g, &options.coefficients());
+    }
+
+    fn assert_close(&self) {
+        let names = [("value", 1.0), ("exp_avg", 1.0), ("exp_avg_sq", 0.0), ("gradient", 0.0)];
+        for ((name, scale), (array, host)) in names.into_iter().zip(self.arrays.iter().zip(&self.host)) {
+            assert_close(&array.to_vec(), host, scale, name);
+        }
     }
 }
 
-#[test]
-fn step() {
-    for len in SIZES {
-        let arrays = [tame_floats(1, len), vec![0.0; len], vec![0.0; len]];
-        let [p, m, v] = arrays.each_ref().map(|values| Guarded::new(values));
-        let [mut cpu_p, mut cpu_m, mut cpu_v] = arrays;
-        for step in 1..=3 {
-            let (g, options) = (tame_floats(1 + step, len), Options { step, ..OPTIONS });
-            cpu::adamw::step(&mut cpu_p, &mut cpu_m, &mut cpu_v, &g, &options.coefficients());
-            let g = Guarded::new(&g);
-            ok(launch(p.ptr(), m.ptr(), v.ptr(), g.ptr(), len as i64, &options));
-            assert_close(&p.to_vec(), &cpu_p, 1.0, "parameter");
-            assert_close(&m.to_vec(), &cpu_m, 1.0, "exp_avg");
-            assert_close(&v.to_vec(), &cpu_v, 0.0, "exp_avg_sq");
+/// Steps of parameters of these sizes, in one call each.
+fn steps(sizes: &[usize]) {
+    let parameters = sizes.iter().zip(0..).map(|(&len, i)| Parameter::new(2 * i, len));
+    let mut parameters: Vec<Parameter> = parameters.collect();
+    for step in 1..=3 {
+        let options = Options { step, ..OPTIONS };
+        ok(launch(&parameters.iter().map(Parameter::raw).collect::<Vec<_>>(), &options));
+        for parameter in &mut parameters {
+            parameter.step_on_host(&options);
+            parameter.assert_close();
         }
     }
 }
 
 #[test]
+fn step() {
+    SIZES.into_iter().for_each(|len| steps(&[len]));
+}
+
+#[test]
+fn more_parameters_than_a_launch_does() {
+    steps(&[]);
+    steps(&[0, 0]);
+    let sizes: Vec<usize> = (0..100).map(|i| [0, 1, 2, 1023, 1024, 1025, 5000][i % 7]).collect();
+    steps(&sizes);
+}
+
+#[test]
 fn bad_arguments_are_refused_and_touch_nothing() {
-    let names = ["parameter", "exp_avg", "exp_avg_sq", "gradient"];
-    let arrays = names.map(|_| Guarded::new(&[1.0f32, 2.0]));
-    let refuse = |pointers: [*mut f32; 4], count, what: &str| {
-        let [p, m, v, g] = pointers;
-        refused(launch(p, m, v, g, count, &OPTIONS), &format!("adamw.step: {what}"));
+    let parameters = [1, 2].map(|seed| Parameter::new(seed, 2));
+    let good = parameters.each_ref().map(Parameter::raw);
+    let refuse = |second: recis_adamw_parameter, what: &str| {
+        let status = launch(&[good[0], second], &OPTIONS);
+        refused(status, &format!("adamw.step: parameters[1].{what}"));
     };
-    let pointers = arrays.each_ref().map(Guarded::ptr);
-    refuse(pointers, -1, "parameter has a negative size");
-    for (i, name) in names.into_iter().enumerate() {
-        let mut bad = pointers;
-        bad[i] = std::ptr::null_mut();
-        refuse(bad, 2, &format!("{name} is null"));
-        bad[i] = arrays[i].misaligned();
-        refuse(bad, 1, &format!("{name} is not aligned to 16 bytes"));
+    refuse(recis_adamw_parameter { count: -1, ..good[1] }, "value has a negative size");
+    let with = |i: usize, pointer: *mut f32| {
+        let mut bad = good[1];
+        match i {
+            0 => bad.value = pointer,
+            1 => bad.exp_avg = pointer,
+            2 => bad.exp_avg_sq = pointer,
+            _ => bad.gradient = pointer,
+        }
+        bad
+    };
+    for (i, name) in ["value", "exp_avg", "exp_avg_sq", "gradient"].into_iter().enumerate() {
+        refuse(with(i, ptr::null_mut()), &format!("{name} is null"));
+        refuse(with(i, parameters[1].arrays[i].misaligned()), &format!("{name} is not aligned to 16 bytes"));
     }
-    for array in arrays {
-        assert_eq!(array.to_vec(), [1.0, 2.0]);
-    }
+    let none = ptr::null();
+    let call = |count| unsafe { recis_adamw_step(none, count, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, STREAM) };
+    refused(call(1), "adamw.step: parameters is null");
+    refused(call(-1), "adamw.step: parameter_count is negative");
+    parameters.iter().for_each(Parameter::assert_close);
 }
 
 /// Executes every launcher of the operation.

@@ -101,7 +101,7 @@ impl Table {
         let batch = self.batch(keys, room);
         let (rows, new_ids, new_count) = (batch.output(), batch.output(), Guarded::new(&[UNTOUCHED]));
         let (ids, offsets, capacity) = (batch.ids.ptr(), batch.table_offsets.ptr(), batch.capacity);
-        let (r, n, c) = (rows.ptr(), new_ids.ptr(), new_count.ptr());
+        let (r, n, c, counters) = (rows.ptr(), new_ids.ptr(), new_count.ptr(), Guarded::new(&[0i64; 4]));
         ok(unsafe {
             recis_hash_table_find_or_insert(
                 self.handle,
@@ -112,9 +112,11 @@ impl Table {
                 r,
                 n,
                 c,
+                counters.ptr(),
                 STREAM,
             )
         });
+        assert_eq!(counters.to_vec(), self.counters().map(|count| count as i64));
         let (rows, new_ids, new_count) = (rows.to_vec(), new_ids.to_vec(), new_count.to_vec()[0] as usize);
         let (new_ids, behind) = new_ids.split_at(new_count);
         assert!(behind.iter().all(|&place| place == UNTOUCHED));
@@ -412,6 +414,7 @@ fn offsets_out_of_bounds_stay_in_bounds() {
                 r,
                 new_ids.ptr(),
                 count.ptr(),
+                null_mut(),
                 STREAM,
             )
         });
@@ -469,10 +472,10 @@ fn bad_arguments_are_refused_and_touch_nothing() {
         let status = unsafe { recis_hash_table_find(table, ids, offsets, tables, capacity, rows, STREAM) };
         refused(status, &format!("hash_table.find: {what}"));
     };
-    let insert = |table, ids, offsets, tables, capacity, rows, new_ids, count, what: &str| {
+    let insert = |table, ids, offsets, tables, capacity, rows, new_ids, count, counters, what: &str| {
         let status = unsafe {
             recis_hash_table_find_or_insert(
-                table, ids, offsets, tables, capacity, rows, new_ids, count, STREAM,
+                table, ids, offsets, tables, capacity, rows, new_ids, count, counters, STREAM,
             )
         };
         refused(status, &format!("hash_table.find_or_insert: {what}"));
@@ -495,17 +498,18 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     ];
     for ((table, ids, offsets, tables, capacity), what) in batches {
         find(table, ids, offsets, tables, capacity, r, what);
-        insert(table, ids, offsets, tables, capacity, r, n, c, what);
+        insert(table, ids, offsets, tables, capacity, r, n, c, null_mut(), what);
         erase(table, ids, offsets, tables, capacity, what);
     }
     find(handle, i, o, 1, 2, null_mut(), "rows is null");
     find(handle, i, o, 1, 2, rows.misaligned(), "rows is not aligned to 16 bytes");
-    insert(handle, i, o, 1, 2, null_mut(), n, c, "rows is null");
-    insert(handle, i, o, 1, 2, rows.misaligned(), n, c, "rows is not aligned to 16 bytes");
-    insert(handle, i, o, 1, 2, r, null_mut(), c, "new_ids is null");
-    insert(handle, i, o, 1, 2, r, new_ids.misaligned(), c, "new_ids is not aligned to 16 bytes");
-    insert(handle, i, o, 1, 2, r, n, null_mut(), "new_count is null");
-    insert(handle, i, o, 1, 2, r, n, count.misaligned(), "new_count is not aligned to 16 bytes");
+    insert(handle, i, o, 1, 2, null_mut(), n, c, null_mut(), "rows is null");
+    insert(handle, i, o, 1, 2, rows.misaligned(), n, c, null_mut(), "rows is not aligned to 16 bytes");
+    insert(handle, i, o, 1, 2, r, null_mut(), c, null_mut(), "new_ids is null");
+    insert(handle, i, o, 1, 2, r, new_ids.misaligned(), c, null_mut(), "new_ids is not aligned to 16 bytes");
+    insert(handle, i, o, 1, 2, r, n, null_mut(), null_mut(), "new_count is null");
+    insert(handle, i, o, 1, 2, r, n, count.misaligned(), null_mut(), "new_count is not aligned to 16 bytes");
+    insert(handle, i, o, 1, 2, r, n, c, numbers.misaligned(), "counters is not aligned to 16 bytes");
 
     let size = |table, tables, counts, what: &str| {
         let status = unsafe { recis_hash_table_size(table, tables, counts, STREAM) };

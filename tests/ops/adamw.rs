@@ -1,10 +1,22 @@
 use recis::device::{Buffer, Stream};
-use recis::ops::adamw::{Options, step};
+use recis::ops::adamw::{Options, Parameter, step};
 
 use crate::common::{each, floats, on, read, rng};
 
 const OPTIONS: Options =
     Options { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, step: 1 };
+
+/// A step of one parameter.
+fn step_one(
+    value: &mut Buffer<f32>,
+    exp_avg: &mut Buffer<f32>,
+    exp_avg_sq: &mut Buffer<f32>,
+    gradient: &Buffer<f32>,
+    options: &Options,
+    stream: &Stream,
+) -> recis::Result<()> {
+    step(&mut [Parameter { value, exp_avg, exp_avg_sq, gradient }], options, stream)
+}
 
 #[test]
 fn follows_the_formula_over_more_elements_than_a_chunk() {
@@ -18,7 +30,7 @@ fn follows_the_formula_over_more_elements_than_a_chunk() {
         for t in 1..=3 {
             let g = floats(&mut rng, n);
             let options = Options { step: t, ..OPTIONS };
-            step(&mut p, &mut m, &mut v, &on(g.clone(), stream), &options, stream).unwrap();
+            step_one(&mut p, &mut m, &mut v, &on(g.clone(), stream), &options, stream).unwrap();
             let power = |beta: f64| 1.0 - beta.powi(t as i32);
             for ([p, m, v], g) in exact.iter_mut().zip(g) {
                 let g = f64::from(g);
@@ -41,14 +53,47 @@ fn follows_the_formula_over_more_elements_than_a_chunk() {
 }
 
 #[test]
+fn many_parameters_move_as_each_would_alone() {
+    each(|stream| {
+        let mut rng = rng(2);
+        // More than a launch does, some without elements.
+        let sizes: Vec<usize> = (0..100).map(|i| [0, 1, 7, 1024, 1025][i % 5]).collect();
+        let gradients: Vec<_> = sizes.iter().map(|&len| on(floats(&mut rng, len), stream)).collect();
+        let arrays = sizes.iter().map(|&len| {
+            let zeros = || Buffer::zeros(len, stream).unwrap();
+            [on(floats(&mut rng, len), stream), zeros(), zeros()]
+        });
+        let mut together: Vec<[Buffer<f32>; 3]> = arrays.collect();
+        let mut alone = together.clone();
+        let parameters = together.iter_mut().zip(&gradients);
+        let parameters = parameters.map(|([value, exp_avg, exp_avg_sq], gradient)| Parameter {
+            value,
+            exp_avg,
+            exp_avg_sq,
+            gradient,
+        });
+        step(&mut parameters.collect::<Vec<_>>(), &OPTIONS, stream).unwrap();
+        for ([p, m, v], gradient) in alone.iter_mut().zip(&gradients) {
+            step_one(p, m, v, gradient, &OPTIONS, stream).unwrap();
+        }
+        for (i, (together, alone)) in together.iter().zip(&alone).enumerate() {
+            for (together, alone) in together.iter().zip(alone) {
+                assert_eq!(read(together, stream), read(alone, stream), "parameter {i}");
+            }
+        }
+    });
+}
+
+#[test]
 fn no_elements_are_fine_and_sizes_that_differ_are_refused() {
     each(|stream| {
         let b = |n| Buffer::zeros(n, stream).unwrap();
-        step(&mut b(0), &mut b(0), &mut b(0), &b(0), &OPTIONS, stream).unwrap();
-        let error = step(&mut b(2), &mut b(2), &mut b(3), &b(2), &OPTIONS, stream).unwrap_err();
+        step(&mut [], &OPTIONS, stream).unwrap();
+        step_one(&mut b(0), &mut b(0), &mut b(0), &b(0), &OPTIONS, stream).unwrap();
+        let error = step_one(&mut b(2), &mut b(2), &mut b(3), &b(2), &OPTIONS, stream).unwrap_err();
         assert_eq!(error.to_string(), "adamw: parameter, moments and gradient have [2, 2, 3, 2] elements");
         let first = Options { step: 0, ..OPTIONS };
-        let error = step(&mut b(1), &mut b(1), &mut b(1), &b(1), &first, stream).unwrap_err();
+        let error = step_one(&mut b(1), &mut b(1), &mut b(1), &b(1), &first, stream).unwrap_err();
         assert_eq!(error.to_string(), "adamw: steps count from 1");
     });
 }
@@ -58,7 +103,7 @@ fn clones_keep_what_they_held() {
     each(|stream: &Stream| {
         let [mut p, mut m, mut v] = [1.0, 0.0, 0.0].map(|value: f32| on([value], stream));
         let before = p.clone();
-        step(&mut p, &mut m, &mut v, &on([1.0], stream), &OPTIONS, stream).unwrap();
+        step_one(&mut p, &mut m, &mut v, &on([1.0], stream), &OPTIONS, stream).unwrap();
         assert_eq!(read(&before, stream), [1.0]);
         assert!(read(&p, stream)[0] < 1.0);
     });

@@ -7,10 +7,10 @@ use crate::common::{each, on, read};
 fn loss(prediction: &[f32], label: &[f32], stream: &Stream) -> recis::Result<(f32, Vec<f32>, Option<Found>)> {
     let mut loss = Buffer::zeros(1, stream)?;
     let mut d = Buffer::zeros(prediction.len(), stream)?;
-    let mut unfit = Unfit::new(stream)?;
+    let mut unfit = Unfit::new(1, stream)?;
     let (prediction, label) = (on(prediction, stream), on(label, stream));
-    bce::forward(&prediction, &label, &mut loss, Some(&mut d), &mut unfit, stream)?;
-    Ok((read(&loss, stream)[0], read(&d, stream), Unfit::found(unfit.read_back(stream)?)?))
+    bce::forward(&prediction, &label, &mut loss, Some(&mut d), unfit.word(0), stream)?;
+    Ok((read(&loss, stream)[0], read(&d, stream), Unfit::found(unfit.read_back(stream)?)?[0]))
 }
 
 #[test]
@@ -63,11 +63,11 @@ fn predictions_that_are_no_probabilities_are_told() {
 #[test]
 fn the_first_row_found_is_kept_until_it_is_cleared() {
     each(|stream| {
-        let mut unfit = Unfit::new(stream).unwrap();
+        let mut unfit = Unfit::new(1, stream).unwrap();
         let run = |prediction: &[f32], unfit: &mut Unfit| {
             let (label, mut loss) = (on([0.0, 0.0, 0.0], stream), on([0.0], stream));
-            bce::forward(&on(prediction, stream), &label, &mut loss, None, unfit, stream).unwrap();
-            Unfit::found(unfit.read_back(stream).unwrap()).unwrap()
+            bce::forward(&on(prediction, stream), &label, &mut loss, None, unfit.word(0), stream).unwrap();
+            Unfit::found(unfit.read_back(stream).unwrap()).unwrap()[0]
         };
         assert_eq!(run(&[0.0, 0.5, 1.0], &mut unfit), None);
         assert_eq!(run(&[0.0, 0.5, 2.0], &mut unfit), Some(Found { row: 2, value: 2.0 }));

@@ -7,9 +7,9 @@ use crate::common::{each, on, read};
 const PLACE: Place = Place { first_column: 1, stride: 4 };
 
 fn run(column: Column<'_>, stream: &Stream) -> (Vec<f32>, Option<Found>) {
-    let (mut out, mut unfit) = (on([9.0; 8], stream), Unfit::new(stream).unwrap());
-    forward(column, 2, &mut out, PLACE, &mut unfit, stream).unwrap();
-    (read(&out, stream), Unfit::found(unfit.read_back(stream).unwrap()).unwrap())
+    let (mut out, mut unfit) = (on([9.0; 8], stream), Unfit::new(1, stream).unwrap());
+    forward(column, 2, &mut out, PLACE, unfit.word(0), stream).unwrap();
+    (read(&out, stream), Unfit::found(unfit.read_back(stream).unwrap()).unwrap()[0])
 }
 
 #[test]
@@ -45,6 +45,23 @@ fn the_first_value_that_is_not_finite_is_told() {
 }
 
 #[test]
+fn columns_are_told_apart() {
+    each(|stream| {
+        let (mut out, mut unfit) = (on([0.0; 2], stream), Unfit::new(3, stream).unwrap());
+        let place = Place { first_column: 0, stride: 1 };
+        for (i, values) in [[1.0, f32::NAN], [1.0, 2.0], [f32::INFINITY, 0.0]].into_iter().enumerate() {
+            forward(Column::F32(&on(values, stream)), 1, &mut out, place, unfit.word(i), stream).unwrap();
+        }
+        let found = Unfit::found(unfit.read_back(stream).unwrap()).unwrap();
+        let rows: Vec<_> = found.iter().map(|found| found.map(|found| found.row)).collect();
+        assert_eq!(rows, [Some(1), None, Some(0)]);
+        let values = on([1.0f32, 2.0], stream);
+        let error = forward(Column::F32(&values), 1, &mut out, place, unfit.word(3), stream).unwrap_err();
+        assert_eq!(error.to_string(), "unfit: column 3 of 3");
+    });
+}
+
+#[test]
 fn many_rows_of_all_widths() {
     each(|stream| {
         for (rows, width, place) in [
@@ -55,8 +72,8 @@ fn many_rows_of_all_widths() {
         ] {
             let values: Vec<f32> = (0..rows * width).map(|i| i as f32).collect();
             let mut out = on(vec![-1.0; rows * place.stride], stream);
-            let mut unfit = Unfit::new(stream).unwrap();
-            forward(Column::F32(&on(values.clone(), stream)), width, &mut out, place, &mut unfit, stream)
+            let mut unfit = Unfit::new(1, stream).unwrap();
+            forward(Column::F32(&on(values.clone(), stream)), width, &mut out, place, unfit.word(0), stream)
                 .unwrap();
             let mut expected = vec![-1.0; rows * place.stride];
             for (to, from) in expected.chunks_mut(place.stride).zip(values.chunks(width)) {
@@ -70,10 +87,12 @@ fn many_rows_of_all_widths() {
 #[test]
 fn sizes_that_do_not_fit_are_refused() {
     each(|stream| {
-        let (mut out, mut unfit) = (on([0.0; 8], stream), Unfit::new(stream).unwrap());
+        let (mut out, mut unfit) = (on([0.0; 8], stream), Unfit::new(1, stream).unwrap());
         let values = on([0.0f32; 3], stream);
         let mut run = |width| {
-            forward(Column::F32(&values), width, &mut out, PLACE, &mut unfit, stream).unwrap_err().to_string()
+            forward(Column::F32(&values), width, &mut out, PLACE, unfit.word(0), stream)
+                .unwrap_err()
+                .to_string()
         };
         assert_eq!(run(2), "copy_column: 3 values are not rows of 2");
         assert!(run(3).starts_with("copy_column: 1 rows of 3 values do not fit 8 values at"));

@@ -49,7 +49,7 @@ fn elementwise_operations_refuse_other_devices() {
     each_pair(|s, there| {
         let (x, values) = (floats(there), ids(there));
         let [mut y, mut m, mut v] = [x.clone(), x.clone(), x.clone()];
-        let (mut loss, mut unfit) = (on([0.0], there), Unfit::new(there).unwrap());
+        let (mut loss, mut unfit) = (on([0.0], there), Unfit::new(1, there).unwrap());
         let (mut out, mut counts) = (values.clone(), on([0; 12], there));
         let thresholds = on([0.0, 0.5, 1.0], there);
         let (bytes, place) = (on([1i8; 4], there), Place { first_column: 0, stride: 1 });
@@ -57,15 +57,18 @@ fn elementwise_operations_refuse_other_devices() {
             adamw::Options { lr: 0.1, beta1: 0.9, beta2: 0.9, eps: 1e-8, weight_decay: 0.0, step: 1 };
         let hash = multi_hash::Hash::new(0, 7).unwrap();
         let calls = vec![
-            ("adamw", adamw::step(&mut y, &mut m, &mut v, &x, &options, s)),
+            ("adamw", {
+                let (value, exp_avg, exp_avg_sq, gradient) = (&mut y, &mut m, &mut v, &x);
+                adamw::step(&mut [adamw::Parameter { value, exp_avg, exp_avg_sq, gradient }], &options, s)
+            }),
             ("auroc", auroc::update(&x, &x, &thresholds, &mut counts, s)),
-            ("bce", bce::forward(&x, &x, &mut loss, Some(&mut y), &mut unfit, s)),
+            ("bce", bce::forward(&x, &x, &mut loss, Some(&mut y), unfit.word(0), s)),
             ("bucketize", {
                 let column = bucketize::Column { values: &x, boundaries: &thresholds, out: &mut out };
                 bucketize::forward(&mut [column], s)
             }),
             ("copy_column", {
-                copy_column::forward(copy_column::Column::F32(&x), 1, &mut y, place, &mut unfit, s)
+                copy_column::forward(copy_column::Column::F32(&x), 1, &mut y, place, unfit.word(0), s)
             }),
             ("encode_ids", {
                 let columns = [encode_ids::Column { table: 1, ids: &values }];

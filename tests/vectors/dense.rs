@@ -44,8 +44,8 @@ pub fn mlp(case: &Value, tolerance: &Tolerance) -> Outcome {
         input = &step.y;
     }
     tolerance.close_all("prob", &case.prob, &input.elements())?;
-    let (mut loss, mut d_y, mut unfit) = (on(vec![0.0]), on(vec![0.0; rows]), Unfit::new(&stream)?);
-    BceLoss.forward(input, &on(case.labels), &mut loss, Some(&mut d_y), &mut unfit, &stream)?;
+    let (mut loss, mut d_y, mut unfit) = (on(vec![0.0]), on(vec![0.0; rows]), Unfit::new(1, &stream)?);
+    BceLoss.forward(input, &on(case.labels), &mut loss, Some(&mut d_y), unfit.word(0), &stream)?;
     tolerance.close("loss", case.loss, loss.elements()[0])?;
 
     for i in (0..steps.len()).rev() {
@@ -111,9 +111,9 @@ struct Bce {
 
 pub fn bce(case: &Value, tolerance: &Tolerance) -> Outcome {
     let case: Bce = parse(case)?;
-    let (mut loss, mut grad, mut unfit) = (on(vec![0.0]), on(vec![0.0]), Unfit::new(&stream())?);
+    let (mut loss, mut grad, mut unfit) = (on(vec![0.0]), on(vec![0.0]), Unfit::new(1, &stream())?);
     let (prob, label) = (on(vec![case.prob]), on(vec![case.label]));
-    BceLoss.forward(&prob, &label, &mut loss, Some(&mut grad), &mut unfit, &stream())?;
+    BceLoss.forward(&prob, &label, &mut loss, Some(&mut grad), unfit.word(0), &stream())?;
     tolerance.close("loss", case.loss, loss.elements()[0])?;
     tolerance.close("grad_prob", case.grad_prob, grad.elements()[0])
 }

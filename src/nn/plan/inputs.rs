@@ -1,6 +1,7 @@
 //! The first layer's input: where each feature's columns are, and how they get there.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::device::{Buffer, Stream};
 use crate::nn::Model;
@@ -8,7 +9,7 @@ use crate::nn::embedding::{Combiner, EmbeddingEngine};
 use crate::ops::copy_column;
 use crate::ops::linear_tile::{Dense, Tile};
 use crate::ops::lookup::Place;
-use crate::ops::unfit::Unfit;
+use crate::ops::unfit::{Unfit, Word};
 use crate::tensor::{Batch, Tensor, Values};
 use crate::{Error, Result};
 
@@ -18,7 +19,8 @@ pub(super) struct Inputs {
     runs: Vec<Run>,
     width: usize,
     label: String,
-    label_unfit: Unfit,
+    /// The columns whose values must be finite: those used as they are, and behind them the label.
+    finite: Arc<[String]>,
 }
 
 struct Column {
@@ -29,8 +31,8 @@ struct Column {
 }
 
 enum Source {
-    /// A dense column of the batch, used as it is, and what in it is not finite.
-    Batch(Unfit),
+    /// A dense column of the batch, used as it is, and which of the finite ones it is.
+    Batch(usize),
     /// A feature, embedded and combined into a run.
     Combined,
     /// A feature whose tile the first layer gathers as it multiplies.
@@ -50,7 +52,7 @@ struct Run {
 impl Inputs {
     /// Lays out the inputs of a model; with `fuse`, tiles are left to the first layer.
     pub fn new(model: &Model, fuse: bool, stream: &Stream) -> Result<Self> {
-        let mut columns: Vec<Column> = Vec::new();
+        let (mut columns, mut finite) = (Vec::new(), Vec::new());
         let mut width = 0;
         for (i, name) in model.inputs.iter().enumerate() {
             if model.inputs[..i].contains(name) {
@@ -63,7 +65,10 @@ impl Inputs {
                     let source = if tiled && fuse { Source::Gathered } else { Source::Combined };
                     (source, option.combiner.width(option.embedding_dim))
                 }
-                None => (Source::Batch(Unfit::new(stream)?), dense_width(model, name)?),
+                None => {
+                    finite.push(name.clone());
+                    (Source::Batch(finite.len() - 1), dense_width(model, name)?)
+                }
             };
             columns.push(Column { name: name.clone(), first_column: width, width: columns_of, source });
             width += columns_of;
@@ -75,8 +80,9 @@ impl Inputs {
                 )));
             }
         }
-        let (label, label_unfit) = (model.label.clone(), Unfit::new(stream)?);
-        let mut inputs = Self { columns, runs: Vec::new(), width, label, label_unfit };
+        finite.push(model.label.clone());
+        let (label, finite) = (model.label.clone(), finite.into());
+        let mut inputs = Self { columns, runs: Vec::new(), width, label, finite };
         inputs.lay_out_runs(stream)?;
         Ok(inputs)
     }
@@ -150,35 +156,45 @@ impl Inputs {
         self.gathered().map(|(name, first_column)| embeddings.tile(name, first_column)).collect()
     }
 
-    /// Copies the label of each row.
+    /// Copies the label of each row. `unfit` has a word for each of the finite columns.
     ///
     /// # Errors
-    /// A label that is missing, has another width than 1, or is not finite.
-    pub fn read_label(&mut self, batch: &Batch, label: &mut Buffer<f32>, stream: &Stream) -> Result<()> {
+    /// A label that is missing or has another width than 1.
+    pub fn read_label(
+        &self,
+        batch: &Batch,
+        label: &mut Buffer<f32>,
+        unfit: &mut Unfit,
+        stream: &Stream,
+    ) -> Result<()> {
         label.resize(batch.rows, stream)?;
-        let place = Place { first_column: 0, stride: 1 };
-        copy_column(batch, &self.label, 1, label, place, &mut self.label_unfit, stream)
+        let (place, unfit) = (Place { first_column: 0, stride: 1 }, unfit.word(self.finite.len() - 1));
+        copy_column(batch, &self.label, 1, label, place, unfit, stream)
     }
 
-    /// The columns whose values must be finite, and where it is noted which are not.
-    pub fn finite(&self) -> impl Iterator<Item = (&str, &Unfit)> {
-        let columns = self.columns.iter().filter_map(|column| match &column.source {
-            Source::Batch(unfit) => Some((column.name.as_str(), unfit)),
-            _ => None,
-        });
-        columns.chain([(self.label.as_str(), &self.label_unfit)])
+    /// The columns whose values must be finite.
+    pub fn finite(&self) -> &Arc<[String]> {
+        &self.finite
     }
 
-    /// Writes the runs: dense columns as they are, features combined.
-    pub fn gather(&mut self, batch: &Batch, embeddings: &EmbeddingEngine, stream: &Stream) -> Result<()> {
+    /// Writes the runs: dense columns as they are, features combined. `unfit` has a word for each of the
+    /// finite columns.
+    pub fn gather(
+        &mut self,
+        batch: &Batch,
+        embeddings: &EmbeddingEngine,
+        unfit: &mut Unfit,
+        stream: &Stream,
+    ) -> Result<()> {
         for run in &mut self.runs {
             run.x.resize(batch.rows * run.width, stream)?;
         }
-        for column in &mut self.columns {
+        for column in &self.columns {
             let Some(run) = run_of(&mut self.runs, column) else { continue };
             let place = Place { first_column: column.first_column - run.first_column, stride: run.width };
-            match &mut column.source {
-                Source::Batch(unfit) => {
+            match column.source {
+                Source::Batch(finite) => {
+                    let unfit = unfit.word(finite);
                     copy_column(batch, &column.name, column.width, &mut run.x, place, unfit, stream)?;
                 }
                 Source::Combined => embeddings.combine(&column.name, &mut run.x, place, stream)?,
@@ -222,7 +238,7 @@ fn copy_column(
     width: usize,
     out: &mut Buffer<f32>,
     place: Place,
-    unfit: &mut Unfit,
+    unfit: Word<'_>,
     stream: &Stream,
 ) -> Result<()> {
     let tensor = batch.get(name)?;
@@ -239,7 +255,6 @@ fn copy_column(
         Values::I64(values) => copy_column::Column::I64(values),
         Values::I8(_) => return refuse("bytes cannot be used as numbers".into()),
     };
-    unfit.clear(stream)?;
     copy_column::forward(column, width, out, place, unfit, stream)
 }
 

@@ -79,8 +79,8 @@ pub struct Plan {
     label: Buffer<f32>,
     loss_value: Buffer<f32>,
     d_prediction: Buffer<f32>,
-    /// Takes a prediction that has no loss.
-    prediction_unfit: Unfit,
+    /// Takes what of a batch is not finite, column by column, and behind them a prediction that has no loss.
+    unfit: Unfit,
     communicator: Option<Arc<dyn Communicator>>,
     /// The loss over all ranks.
     shared_loss: Buffer<f32>,
@@ -129,6 +129,7 @@ impl Plan {
             network.broadcast(communicator.as_ref(), &stream)?;
             embeddings.shard(Sharding { communicator, owner: options.owner });
         }
+        let unfit = Unfit::new(inputs.finite().len() + 1, &stream)?;
         unique("metrics", model.metrics.iter().map(|(name, _)| name))?;
         unique("parameters", network.parameters().iter().map(|parameter| &parameter.name))?;
         let mut dense_optimizer: Box<dyn DenseOptimizer> = Box::new(dense_optimizer);
@@ -148,7 +149,7 @@ impl Plan {
             label: Buffer::zeros(0, &stream)?,
             loss_value: Buffer::zeros(1, &stream)?,
             d_prediction: Buffer::zeros(0, &stream)?,
-            prediction_unfit: Unfit::new(&stream)?,
+            unfit,
             communicator: options.communicator.clone(),
             shared_loss: Buffer::zeros(1, &stream)?,
             stream,
@@ -208,15 +209,14 @@ impl Plan {
         let total = notices.iter().map(|notice| notice.rows).sum();
         if columns.is_some() {
             self.d_prediction.resize(batch.rows, &self.stream)?;
-            let (prediction, unfit) = (self.network.prediction(), &mut self.prediction_unfit);
+            let (prediction, unfit) =
+                (self.network.prediction(), self.unfit.word(self.inputs.finite().len()));
             let (loss, d_prediction) = (&mut self.loss_value, Some(&mut self.d_prediction));
-            unfit.clear(&self.stream)?;
             self.loss.forward(prediction, &self.label, loss, d_prediction, unfit, &self.stream)?;
             for (_, metric) in &mut self.metrics {
                 metric.update(prediction, &self.label, &self.stream)?;
             }
         } else {
-            self.prediction_unfit.clear(&self.stream)?;
             self.loss_value.fill_bytes(0, &self.stream)?;
         }
         self.backward(batch.rows)?;
@@ -275,8 +275,7 @@ impl Plan {
         }
         self.forward(columns.as_ref(), false)?;
         let (Some(batch), Some(_)) = (batch, columns) else { return Ok(Some(0.0)) };
-        let (prediction, unfit) = (self.network.prediction(), &mut self.prediction_unfit);
-        unfit.clear(&self.stream)?;
+        let (prediction, unfit) = (self.network.prediction(), self.unfit.word(self.inputs.finite().len()));
         self.loss.forward(prediction, &self.label, &mut self.loss_value, None, unfit, &self.stream)?;
         for (_, metric) in metrics {
             metric.update(prediction, &self.label, &self.stream)?;
@@ -336,6 +335,7 @@ impl Plan {
     /// rows, and what all ranks had to say.
     fn begin(&mut self, batch: Option<&Batch>, state: u64) -> Result<(Option<Batch>, Vec<Notice>)> {
         let mut columns = None;
+        self.unfit.clear(&self.stream)?;
         if let Some(batch) = batch {
             if batch.rows == 0 && self.communicator.is_none() {
                 return Err(Error::Data { place: "batch".into(), what: "it has no rows".into() });
@@ -346,7 +346,7 @@ impl Plan {
             }
             if batch.rows > 0 {
                 let found = self.features.forward(&batch.copy_to(&self.stream)?, &self.stream)?;
-                self.inputs.read_label(&found, &mut self.label, &self.stream)?;
+                self.inputs.read_label(&found, &mut self.label, &mut self.unfit, &self.stream)?;
                 columns = Some(found);
             }
         }
@@ -358,7 +358,7 @@ impl Plan {
     fn forward(&mut self, columns: Option<&Batch>, train: bool) -> Result<()> {
         self.embeddings.fetch(train, &self.stream)?;
         let Some(columns) = columns else { return Ok(()) };
-        self.inputs.gather(columns, &self.embeddings, &self.stream)?;
+        self.inputs.gather(columns, &self.embeddings, &mut self.unfit, &self.stream)?;
         self.network.forward(&self.inputs, &self.embeddings, columns.rows, &self.stream)
     }
 
@@ -378,15 +378,12 @@ impl Plan {
         rows: usize,
         metrics: &[(String, Box<dyn Metric>)],
     ) -> Result<PendingStep> {
-        let finite = self.inputs.finite().filter(|_| batch.rows > 0);
         let shared = self.communicator.is_some();
         let loss = if shared { &self.shared_loss } else { &self.loss_value };
         Ok(PendingStep {
             batch: batch.without_columns(),
-            finite: finite
-                .map(|(name, unfit)| Ok((name.into(), unfit.read_back(&self.stream)?)))
-                .collect::<Result<_>>()?,
-            prediction: self.prediction_unfit.read_back(&self.stream)?,
+            finite: self.inputs.finite().clone(),
+            unfit: self.unfit.read_back(&self.stream)?,
             loss: loss.read_back(&self.stream)?,
             local_loss: shared.then(|| self.loss_value.read_back(&self.stream)).transpose()?,
             rows,

@@ -1,6 +1,7 @@
 //! What a step says, read from the device without holding it up.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::device::ReadBack;
 use crate::metrics::Reading;
@@ -27,8 +28,9 @@ pub struct PendingStep {
     /// Where the batch came from, for messages.
     pub(super) batch: Batch,
     /// The columns whose values must be finite.
-    pub(super) finite: Vec<(String, ReadBack<u64>)>,
-    pub(super) prediction: ReadBack<u64>,
+    pub(super) finite: Arc<[String]>,
+    /// What was found in them, and behind them in the predictions.
+    pub(super) unfit: ReadBack<u64>,
     pub(super) loss: ReadBack<f32>,
     pub(super) local_loss: Option<ReadBack<f32>>,
     pub(super) rows: usize,
@@ -54,13 +56,14 @@ impl PendingStep {
     /// A value of the batch or a prediction that nothing can be learned from, and what went wrong on
     /// the device.
     pub fn wait(self) -> Result<StepOutput> {
-        for (name, unfit) in self.finite {
-            if let Some(Found { row, value }) = Unfit::found(unfit)? {
+        let found = Unfit::found(self.unfit)?;
+        for (name, found) in self.finite.iter().zip(&found) {
+            if let Some(Found { row, value }) = *found {
                 let place = format!("column '{name}', {}", self.batch.place(row));
                 return Err(Error::Data { place, what: format!("the value is {value}; it must be finite") });
             }
         }
-        if let Some(Found { row, value }) = Unfit::found(self.prediction)? {
+        if let Some(Some(Found { row, value })) = found.last() {
             return Err(Error::shape(
                 "loss",
                 format!("the prediction of row {row} is {value}, outside [0, 1]"),

@@ -103,11 +103,15 @@ impl KernelTable {
         let mut new = New { places: Buffer::unset(ids.len(), stream)?, count: Buffer::unset(1, stream)? };
         let (id, offsets, rows) = (ids.on(stream)?, offsets.on(stream)?, rows.on_mut(stream)?);
         let (places, count) = (new.places.on_mut(stream)?, new.count.on_mut(stream)?);
-        launch!(
-            stream,
-            recis_hash_table_find_or_insert(table, id, offsets, tables, capacity, rows, places, count)
-        )?;
-        self.ask_for_counters(ids.len(), stream)?;
+        let counters = ReadBack::written(COUNTERS, stream, |counters| {
+            launch!(
+                stream,
+                recis_hash_table_find_or_insert(
+                    table, id, offsets, tables, capacity, rows, places, count, counters
+                )
+            )
+        })?;
+        self.coming.push_back((counters, ids.len()));
         Ok(new)
     }
 
@@ -115,7 +119,11 @@ impl KernelTable {
         let (tables, capacity) = (offsets.len() as i64 - 1, ids.len() as i64);
         let (ids, offsets) = (ids.on(stream)?, offsets.on(stream)?);
         launch!(stream, recis_hash_table_erase(self.on(stream)?, ids, offsets, tables, capacity))?;
-        self.ask_for_counters(0, stream)
+        let counters = ReadBack::written(COUNTERS, stream, |counters| {
+            launch!(stream, recis_hash_table_counters(self.on(stream)?, counters))
+        })?;
+        self.coming.push_back((counters, 0));
+        Ok(())
     }
 
     pub fn export(&self, table: usize, tables: usize, stream: &Stream) -> Result<(Vec<i64>, Vec<u32>)> {
@@ -151,13 +159,6 @@ impl KernelTable {
         launch!(stream, recis_hash_table_reserve(self.on(stream)?, ids as i64))?;
         self.capacity = self.capacity.max(ids);
         self.known.used = self.known.size;
-        Ok(())
-    }
-
-    fn ask_for_counters(&mut self, inserted: usize, stream: &Stream) -> Result<()> {
-        let mut counters = Buffer::unset(COUNTERS, stream)?;
-        launch!(stream, recis_hash_table_counters(self.on(stream)?, counters.on_mut(stream)?))?;
-        self.coming.push_back((counters.read_back(stream)?, inserted));
         Ok(())
     }
 
