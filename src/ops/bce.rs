@@ -27,10 +27,7 @@ pub fn forward(
     })?;
     match stream.device() {
         Device::Cpu => {
-            if let Some(row) = prediction.on_cpu()?.iter().position(|p| !(0.0..=1.0).contains(p)) {
-                let found = word(row, prediction.on_cpu()?[row]);
-                unfit.0.on_cpu_mut()?.iter_mut().for_each(|least| *least = found.min(*least));
-            }
+            note_unfit(prediction.on_cpu()?, unfit)?;
             loss.on_cpu_mut()?[0] = cpu::bce::forward(
                 prediction.on_cpu()?,
                 label.on_cpu()?,
@@ -45,4 +42,13 @@ pub fn forward(
             launch!(stream, recis_bce_forward(prediction, label, count, loss, d_prediction, unfit))
         }
     }
+}
+
+/// Remembers the first prediction that is outside [0, 1] or NaN.
+pub(super) fn note_unfit(prediction: &[f32], unfit: &mut Unfit) -> Result<()> {
+    if let Some(row) = prediction.iter().position(|p| !(0.0..=1.0).contains(p)) {
+        let found = word(row, prediction[row]);
+        unfit.0.on_cpu_mut()?.iter_mut().for_each(|least| *least = found.min(*least));
+    }
+    Ok(())
 }

@@ -8,8 +8,8 @@ use crate::common::launches;
 use crate::root::root;
 use crate::{
     adamw, auroc, bce, bucketize, combine, combine_tile, copy_column, encode_ids, feature_cross, fill,
-    hash_table, linear, linear_tile, merge_gradients, modulo, multi_hash, partition_ids, relu, rows, scale,
-    sigmoid, sparse_adamw, string_hash, truncate,
+    hash_table, linear, linear_tile, merge_gradients, mlp, modulo, multi_hash, partition_ids, relu, rows,
+    scale, sigmoid, sparse_adamw, string_hash, truncate,
 };
 
 const HEADER: &str = include_str!("../../cuda/include/recis.h");
@@ -51,6 +51,7 @@ fn every_launcher_is_executed() {
     linear::launch_all();
     linear_tile::launch_all();
     merge_gradients::launch_all();
+    mlp::launch_all();
     modulo::launch_all();
     multi_hash::launch_all();
     partition_ids::launch_all();
@@ -106,6 +107,7 @@ fn the_bindings_lay_structs_out_as_the_library() {
         recis_linear_size { rows, inputs, outputs, precision }
         recis_dense_columns { x, width, first_column }
         recis_tile { lookup, tile_len, first_column }
+        recis_mlp_layer { weight, bias, d_weight, d_bias, inputs, outputs }
     };
     // SAFETY: it takes nothing and returns a number.
     assert_eq!(unsafe { simt::recis_abi_layout() }, layout);
