@@ -51,6 +51,9 @@ fn fused_and_unfused_agree_on(device: Device) {
         let batch = batch(seed, ROWS);
         let (a, b) = (train(&mut fused, &batch).unwrap(), train(&mut unfused, &batch).unwrap());
         assert!((a.loss - b.loss).abs() < 1e-5, "step {seed}: {} and {}", a.loss, b.loss);
+        let (a, b) = (fused.predictions().unwrap(), unfused.predictions().unwrap());
+        let apart = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(a.len() == ROWS && apart < 1e-4, "step {seed}: predictions {apart} apart");
         fused.apply_gradients().unwrap();
         unfused.apply_gradients().unwrap();
     }
