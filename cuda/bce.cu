@@ -1,15 +1,11 @@
 // Binary cross-entropy of probabilities, and its gradient.
+#include "bce.cuh"
 #include "unfit.cuh"
 
 namespace recis {
 namespace {
 
 constexpr int kBlock = 1024;
-
-// One prediction's loss; the logarithms are bounded by -100, as torch's BCELoss does.
-__device__ __forceinline__ float loss_of(float p, float y) {
-  return -(y * fmaxf(logf(p), -100.0f) + (1.0f - y) * fmaxf(log1pf(-p), -100.0f));
-}
 
 // One block, so that the sum has one order: a batch is a few predictions a thread.
 __global__ void __launch_bounds__(kBlock)
@@ -23,8 +19,8 @@ __global__ void __launch_bounds__(kBlock)
   for (int64_t i = threadIdx.x; i < count; i += kBlock) {
     const float p = prediction[i], y = label[i];
     if (!(p >= 0.0f && p <= 1.0f)) report_unfit(unfit, i, p);
-    sum += double(loss_of(p, y));
-    if (d_prediction) d_prediction[i] = (p - y) / fmaxf(p * (1.0f - p), 1e-12f) / rows;
+    sum += double(bce_loss(p, y));
+    if (d_prediction) d_prediction[i] = bce_gradient(p, y, rows);
   }
   for (int apart = 16; apart > 0; apart /= 2) sum += __shfl_down_sync(~0u, sum, apart);
   const int lane = int(threadIdx.x) % 32, warp = int(threadIdx.x) / 32;

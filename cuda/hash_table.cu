@@ -55,7 +55,10 @@ __device__ __forceinline__ void copy_counters(const Table* table, int64_t* count
   for (int i = 0; i < RECIS_TABLE_COUNTERS; ++i) counters[i] = int64_t(table->counters[i]);
 }
 
-__global__ void counters_kernel(const Table* table, int64_t* counters) { copy_counters(table, counters); }
+__global__ void counters_kernel(const Table* table, int64_t* counters) {
+  wait_for_stream();
+  copy_counters(table, counters);
+}
 
 __global__ void __launch_bounds__(kThreads)
     find_kernel(const Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,

@@ -1,4 +1,5 @@
-// What the tensor cores are told, for which CUDA C++ has no functions; each with a twin on the host.
+// Instructions for which CUDA C++ has no functions: asynchronous copies, and the tensor cores'; each with a
+// twin on the host.
 #pragma once
 
 #include "common.cuh"
@@ -9,6 +10,24 @@
 #endif
 
 namespace recis {
+
+// Copies a number to shared memory, by and by, through no register: a thread may have many on their way.
+__device__ __forceinline__ void copy_async(float* shared, const float* global) {
+#ifdef RECIS_SIMT
+  *shared = *global;
+#else
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;\n" ::"r"(unsigned(__cvta_generic_to_shared(shared))),
+               "l"(global)
+               : "memory");
+#endif
+}
+
+// Waits for this thread's copies.
+__device__ __forceinline__ void copy_wait() {
+#ifndef RECIS_SIMT
+  asm volatile("cp.async.wait_all;\n" ::: "memory");
+#endif
+}
 
 // x as TF32, rounded to 10 bits of fraction, ties away from zero.
 __device__ __forceinline__ uint32_t to_tf32(float x) {

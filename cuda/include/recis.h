@@ -505,6 +505,28 @@ int recis_linear_tile_backward_tile(const recis_tile *tile, const recis_occurren
 int recis_bce_forward(const float *prediction, const float *label, int64_t count, float *loss, float *d_prediction,
                       uint64_t *unfit, recis_stream_t stream);
 
+/* A layer of recis_mlp_train: recis_linear_forward's, and the gradients of its parameters. */
+typedef struct recis_mlp_layer {
+  const float *weight, *bias;
+  float *d_weight, *d_bias;
+  int64_t inputs, outputs; /* 1 to 256 */
+} recis_mlp_layer;
+
+/* A training step of the small layers behind a network's first one, with the loss, in f32:
+ *
+ *   y_0 = relu(x)   y_l = relu(y_(l-1) W_l^T + b_l)   prediction = sigmoid(y_(n-1) W_n^T + b_n)
+ *
+ * and recis_bce_forward's loss of the prediction: x [rows, inputs of the first layer], label [rows], rows
+ * 1 to 2^32; prediction [rows], loss [1], and the gradients d_x like x and d_weight, d_bias of every layer,
+ * the latter two added to what is there if `accumulate`. `unfit`: see recis_bce_forward.
+ * 1 to 4 layers, each taking what the one before gives, the last giving 1. They must fit into 99 KiB of
+ * shared memory: 8 KiB, 32 bytes for each layer's inputs and for the prediction, and 4 for each parameter,
+ * where an odd number of inputs counts as one more. */
+int recis_mlp_workspace_size(const recis_mlp_layer *layers, int64_t layer_count, int64_t rows, size_t *bytes);
+int recis_mlp_train(const float *x, const float *label, const recis_mlp_layer *layers, int64_t layer_count,
+                    int64_t rows, float *prediction, float *loss, float *d_x, uint64_t *unfit, int accumulate,
+                    void *workspace, size_t workspace_bytes, recis_stream_t stream);
+
 /* Adds a batch to counts at ascending thresholds [threshold_count]: a prediction is positive if it is
  * strictly above a threshold, a label if it is not 0. `counts` is [4, threshold_count]: true positives,
  * false positives, true negatives, false negatives. At most 4096 thresholds. */
@@ -562,7 +584,10 @@ static inline uint64_t recis_header_layout(void) {
     RECIS_SIZE(recis_dense_columns), RECIS_FIELD(recis_dense_columns, x),
     RECIS_FIELD(recis_dense_columns, width), RECIS_FIELD(recis_dense_columns, first_column),
     RECIS_SIZE(recis_tile), RECIS_FIELD(recis_tile, lookup), RECIS_FIELD(recis_tile, tile_len),
-    RECIS_FIELD(recis_tile, first_column)
+    RECIS_FIELD(recis_tile, first_column), RECIS_SIZE(recis_mlp_layer),
+    RECIS_FIELD(recis_mlp_layer, weight), RECIS_FIELD(recis_mlp_layer, bias),
+    RECIS_FIELD(recis_mlp_layer, d_weight), RECIS_FIELD(recis_mlp_layer, d_bias),
+    RECIS_FIELD(recis_mlp_layer, inputs), RECIS_FIELD(recis_mlp_layer, outputs)
   };
   uint64_t hash = UINT64_C(0xcbf29ce484222325);
   for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); ++i)

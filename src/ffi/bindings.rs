@@ -170,6 +170,16 @@ pub struct recis_tile {
     pub tile_len: i64,
     pub first_column: i64,
 }
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct recis_mlp_layer {
+    pub weight: *const f32,
+    pub bias: *const f32,
+    pub d_weight: *mut f32,
+    pub d_bias: *mut f32,
+    pub inputs: i64,
+    pub outputs: i64,
+}
 unsafe extern "C" {
     pub fn recis_abi_version() -> ::core::ffi::c_int;
     pub fn recis_abi_layout() -> u64;
@@ -619,6 +629,27 @@ unsafe extern "C" {
         loss: *mut f32,
         d_prediction: *mut f32,
         unfit: *mut u64,
+        stream: recis_stream_t,
+    ) -> ::core::ffi::c_int;
+    pub fn recis_mlp_workspace_size(
+        layers: *const recis_mlp_layer,
+        layer_count: i64,
+        rows: i64,
+        bytes: *mut usize,
+    ) -> ::core::ffi::c_int;
+    pub fn recis_mlp_train(
+        x: *const f32,
+        label: *const f32,
+        layers: *const recis_mlp_layer,
+        layer_count: i64,
+        rows: i64,
+        prediction: *mut f32,
+        loss: *mut f32,
+        d_x: *mut f32,
+        unfit: *mut u64,
+        accumulate: ::core::ffi::c_int,
+        workspace: *mut ::core::ffi::c_void,
+        workspace_bytes: usize,
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
     pub fn recis_auroc_update(

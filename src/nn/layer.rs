@@ -46,6 +46,12 @@ pub trait Layer: Send {
     fn is_linear(&self) -> bool {
         false
     }
+
+    /// Which function of each value the layer exactly is, if it is one of these: a plan may then apply it
+    /// while it computes what is around it.
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
 }
 
 /// What a layer's backward pass works on.
@@ -174,6 +180,10 @@ impl Layer for Activation {
             Self::Relu => relu::backward(y, d_y, d_x, stream),
             Self::Sigmoid => sigmoid::backward(y, d_y, d_x, stream),
         }
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        Some(*self)
     }
 }
 

@@ -21,6 +21,11 @@ pub trait Loss: Send {
         unfit: Word<'_>,
         stream: &Stream,
     ) -> Result<()>;
+
+    /// Whether this is exactly [`BceLoss`]: a plan may then compute it with the last layers.
+    fn is_bce(&self) -> bool {
+        false
+    }
 }
 
 /// Binary cross-entropy of probabilities, averaged over the batch: torch's `BCELoss`.
@@ -41,5 +46,9 @@ impl Loss for BceLoss {
         stream: &Stream,
     ) -> Result<()> {
         bce::forward(prediction, label, loss, d_prediction, unfit, stream)
+    }
+
+    fn is_bce(&self) -> bool {
+        true
     }
 }

@@ -27,11 +27,7 @@ pub fn forward(
     })?;
     match stream.device() {
         Device::Cpu => {
-            if let Some(row) = prediction.on_cpu()?.iter().position(|p| !(0.0..=1.0).contains(p)) {
-                let found = word(row, prediction.on_cpu()?[row]);
-                let least = unfit.on_cpu_mut()?;
-                *least = found.min(*least);
-            }
+            note_unfit(prediction.on_cpu()?, &mut unfit)?;
             loss.on_cpu_mut()?[0] = cpu::bce::forward(
                 prediction.on_cpu()?,
                 label.on_cpu()?,
@@ -46,4 +42,14 @@ pub fn forward(
             launch!(stream, recis_bce_forward(prediction, label, count, loss, d_prediction, unfit))
         }
     }
+}
+
+/// Remembers the first prediction that is outside [0, 1] or NaN.
+pub(super) fn note_unfit(prediction: &[f32], unfit: &mut Word<'_>) -> Result<()> {
+    if let Some(row) = prediction.iter().position(|p| !(0.0..=1.0).contains(p)) {
+        let found = word(row, prediction[row]);
+        let least = unfit.on_cpu_mut()?;
+        *least = found.min(*least);
+    }
+    Ok(())
 }

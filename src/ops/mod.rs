@@ -23,6 +23,7 @@ pub mod linear_tile;
 pub mod lookup;
 pub mod merge_gradients;
 pub mod merge_offsets;
+pub mod mlp;
 pub mod modulo;
 pub mod multi_hash;
 pub mod partition_ids;

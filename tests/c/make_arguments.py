@@ -13,7 +13,7 @@ SIZES = {
     "count": 8, "capacity": 8, "rows": 8, "tables": 1, "total": 8, "ids": 8, "width": 4, "out_stride": 8,
     "first_column": 0, "out_capacity": 32, "keep": 2, "boundary_count": 4, "threshold_count": 4,
     "column_count": 1, "list_count": 1, "parameter_count": 1, "dim": 4, "slot": 0, "tile_len": 2, "dense_count": 1, "tile_count": 1,
-    "id_capacity": 8, "multiplier": 3, "prime": 5, "buckets": 3, "x_capacity": 8, "y_capacity": 8,
+    "layer_count": 1, "id_capacity": 8, "multiplier": 3, "prime": 5, "buckets": 3, "x_capacity": 8, "y_capacity": 8,
     "modulus": 3, "table": 0, "logical_table": 0, "world_size": 2, "steps": 1, "accumulate": 0,
 }
 # Numbers that may be anything, and floats, of which few are refused.
@@ -39,12 +39,15 @@ STRUCTS = {
     "recis_linear_size": ["rows", "inputs", "outputs", "precision"],
     "recis_dense_columns": ["x", "width", "first_column"],
     "recis_tile": ["lookup", "tile_len", "first_column"],
+    "recis_mlp_layer": ["weight", "bias", "d_weight", "d_bias", "inputs", "outputs"],
 }
 FIELDS = {
     "bound": 8, "dim": 4, "stride": 12, "first": 0, "unique": 8, "first_id": 0, "segments": 8, "inputs": 12,
     "outputs": 4, "total": 8, "rows": 8, "capacity": 8, "table": 0, "width": 4, "tile_len": 2,
     "precision": 0, "count": 8,
 }
+# A network ends in one value a row.
+STRUCT_FIELDS = {("recis_mlp_layer", "outputs"): 1}
 # A column's place: the tile takes the columns 0..8, the dense one those behind.
 PLACES = {"recis_dense_columns": 8, "recis_tile": 0}
 # Where a dense column alone is asked for, and what else differs by function.
@@ -56,7 +59,8 @@ LARGE_FIELDS = {("recis_ragged", "rows"): 100000, ("recis_linear_size", "rows"):
                 ("recis_linear_size", "inputs"): 512, ("recis_linear_size", "outputs"): 512,
                 ("recis_lookup", "segments"): 512, ("recis_dense_columns", "width"): 400}
 POINTERS = {"values", "offsets", "weights", "ids", "storage", "rows", "count", "embeddings", "inverse",
-            "positions", "starts", "table_offsets", "x", "value", "exp_avg", "exp_avg_sq", "gradient"}
+            "positions", "starts", "table_offsets", "x", "value", "exp_avg", "exp_avg_sq", "gradient",
+            "weight", "bias", "d_weight", "d_bias"}
 
 header = re.sub(r"/\*.*?\*/", "", open(sys.argv[1]).read(), flags=re.S)
 declarations = re.findall(r"^(int|int64_t|uint64_t|const char \*)\s*(recis_\w+)\(([^)]*)\);", header, re.M)
@@ -82,7 +86,8 @@ def struct_literal(struct, arrays, changed=None, large=False):
         elif field == "first_column":
             value = str(PLACES[struct])
         else:
-            value = str(large and LARGE_FIELDS.get((struct, field)) or FIELDS[field])
+            usual = STRUCT_FIELDS.get((struct, field), FIELDS[field])
+            value = str(large and LARGE_FIELDS.get((struct, field)) or usual)
         if changed and changed[0] == field:
             value = changed[1]
         fields.append(f".{field} = {value}")

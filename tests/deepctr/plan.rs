@@ -44,10 +44,16 @@ fn fused_and_unfused_agree_on(device: Device) {
     let (mut fused, mut unfused) = (plan_on(device), plan_with(model(), false, device).unwrap());
     assert!(fused.to_string().contains("gathered by the first layer"));
     assert!(!unfused.to_string().contains("gathered"));
+    let in_one = "\n  Relu, trained in one with the loss\n  Linear(16 -> 8), trained in one with the loss\n";
+    assert!(fused.to_string().contains(in_one), "{fused}");
+    assert!(!unfused.to_string().contains("in one"), "{unfused}");
     for seed in 0..5 {
         let batch = batch(seed, ROWS);
         let (a, b) = (train(&mut fused, &batch).unwrap(), train(&mut unfused, &batch).unwrap());
         assert!((a.loss - b.loss).abs() < 1e-5, "step {seed}: {} and {}", a.loss, b.loss);
+        let (a, b) = (fused.predictions().unwrap(), unfused.predictions().unwrap());
+        let apart = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(a.len() == ROWS && apart < 1e-4, "step {seed}: predictions {apart} apart");
         fused.apply_gradients().unwrap();
         unfused.apply_gradients().unwrap();
     }

@@ -8,8 +8,8 @@ use crate::common::launches;
 use crate::root::root;
 use crate::{
     adamw, auroc, bce, bucketize, combine, combine_tile, copy_column, encode_ids, feature_cross, fill,
-    hash_table, linear, linear_tile, merge_gradients, modulo, multi_hash, partition_ids, relu, rows, scale,
-    sigmoid, sparse_adamw, string_hash, truncate,
+    hash_table, linear, linear_tile, merge_gradients, mlp, modulo, multi_hash, partition_ids, relu, rows,
+    scale, sigmoid, sparse_adamw, string_hash, truncate,
 };
 
 const HEADER: &str = include_str!("../../cuda/include/recis.h");
@@ -34,6 +34,32 @@ fn name_of(launcher: &str) -> Option<String> {
     Some(format!("{op}.{}", &launcher[op.len() + 1..]))
 }
 
+/// Kernels are launched before those ahead of them have ended: see `launch()` in cuda/common.cuh.
+#[test]
+fn every_kernel_waits_for_its_stream_first() {
+    let mut kernels = 0;
+    for file in std::fs::read_dir(root().join("cuda")).unwrap() {
+        let path = file.unwrap().path();
+        if !path.extension().is_some_and(|extension| extension == "cu" || extension == "cuh") {
+            continue;
+        }
+        let source = std::fs::read_to_string(&path).unwrap();
+        for kernel in source.split("__global__").skip(1) {
+            let name = kernel.split('(').find(|part| part.trim_end().ends_with("_kernel"));
+            let name = name.and_then(|part| part.split_whitespace().last()).unwrap_or_default();
+            // It works on nothing.
+            if name == "probe_kernel" {
+                continue;
+            }
+            let (_, body) = kernel.split_once(") {").unwrap();
+            let waits = body.trim_start().starts_with("wait_for_stream();");
+            assert!(waits && !name.is_empty(), "{name} in {}", path.display());
+            kernels += 1;
+        }
+    }
+    assert!(kernels > 40, "{kernels}");
+}
+
 #[test]
 fn every_launcher_is_executed() {
     // They run here too, because the harness may run them later than this, or not at all.
@@ -51,6 +77,7 @@ fn every_launcher_is_executed() {
     linear::launch_all();
     linear_tile::launch_all();
     merge_gradients::launch_all();
+    mlp::launch_all();
     modulo::launch_all();
     multi_hash::launch_all();
     partition_ids::launch_all();
@@ -107,6 +134,7 @@ fn the_bindings_lay_structs_out_as_the_library() {
         recis_linear_size { rows, inputs, outputs, precision }
         recis_dense_columns { x, width, first_column }
         recis_tile { lookup, tile_len, first_column }
+        recis_mlp_layer { weight, bias, d_weight, d_bias, inputs, outputs }
     };
     // SAFETY: it takes nothing and returns a number.
     assert_eq!(unsafe { simt::recis_abi_layout() }, layout);

@@ -17,6 +17,7 @@ mod hash_table;
 mod linear;
 mod linear_tile;
 mod merge_gradients;
+mod mlp;
 mod modulo;
 mod multi_hash;
 mod partition_ids;

@@ -21,6 +21,7 @@ mod linear;
 mod linear_tile;
 mod merge_gradients;
 mod merge_offsets;
+mod mlp;
 mod modulo;
 mod multi_hash;
 mod names;

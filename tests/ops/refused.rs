@@ -188,6 +188,15 @@ fn layers_and_combiners_refuse_other_devices() {
                 linear_tile::backward_dense(&x, &x, &mut d_bias, 1, 0, size, s)
             }),
             ("linear_tile.backward_tile", linear_tile::backward_tile(&tile, &x, &x, &mut d_x, size, s)),
+            ("mlp", {
+                let (mut d_weight, mut d_bias, mut loss) = (bias.clone(), on([0.0], there), on([0.0], there));
+                let (d_weight, d_bias, loss) = (&mut d_weight, &mut d_bias, &mut loss);
+                let (one, prediction) = (d_bias.clone(), &mut bias.clone());
+                let layer = mlp::Layer { weight: &bias, bias: &one, d_weight, d_bias, inputs: 2, outputs: 1 };
+                let (x, label, unfit) = (&x, &bias, &mut Unfit::new(there).unwrap());
+                let batch = mlp::Batch { x, label, prediction, loss, d_x: &mut d_x, unfit };
+                mlp::train(&mut [layer], batch, false, s)
+            }),
         ];
         assert_refused(calls, s, there);
     });

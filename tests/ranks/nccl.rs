@@ -126,7 +126,7 @@ pub fn learn_deepctr(rank: &Arc<dyn Communicator>, device: Device) {
     let train = |rank: Option<&Arc<dyn Communicator>>, owner| {
         let (me, ranks) = rank.map_or((0, 1), |rank| (rank.rank(), rank.world_size()));
         let options = PlanOptions { device, communicator: rank.cloned(), owner, ..PlanOptions::default() };
-        let mut plan = deepctr::plan_with(&options).unwrap();
+        let mut plan = deepctr::plan(&options).unwrap();
         plan.update_every(1);
         let losses = batches.iter().cycle().take(STEPS).map(|batch| {
             let output = plan.train_batch(&part(batch, me, ranks)).unwrap().wait().unwrap();

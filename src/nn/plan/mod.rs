@@ -4,6 +4,7 @@ mod inputs;
 mod network;
 mod pending;
 mod state;
+mod tail;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -125,6 +126,9 @@ impl Plan {
         embeddings.attach(&sparse_optimizer, &stream)?;
         let mut network =
             Network::new(model.dense, inputs.width(), options.precision, options.seed, &stream)?;
+        if options.fuse && model.loss.is_bce() {
+            network.fuse_tail();
+        }
         if let Some(communicator) = options.communicator.clone() {
             network.broadcast(communicator.as_ref(), &stream)?;
             embeddings.shard(Sharding { communicator, owner: options.owner });
@@ -208,13 +212,9 @@ impl Plan {
         self.forward(columns.as_ref(), true)?;
         let total = notices.iter().map(|notice| notice.rows).sum();
         if columns.is_some() {
-            self.d_prediction.resize(batch.rows, &self.stream)?;
-            let (prediction, unfit) =
-                (self.network.prediction(), self.unfit.word(self.inputs.finite().len()));
-            let (loss, d_prediction) = (&mut self.loss_value, Some(&mut self.d_prediction));
-            self.loss.forward(prediction, &self.label, loss, d_prediction, unfit, &self.stream)?;
+            self.train_loss(batch.rows)?;
             for (_, metric) in &mut self.metrics {
-                metric.update(prediction, &self.label, &self.stream)?;
+                metric.update(self.network.prediction(), &self.label, &self.stream)?;
             }
         } else {
             self.loss_value.fill_bytes(0, &self.stream)?;
@@ -359,7 +359,7 @@ impl Plan {
         self.embeddings.fetch(train, &self.stream)?;
         let Some(columns) = columns else { return Ok(()) };
         self.inputs.gather(columns, &self.embeddings, &mut self.unfit, &self.stream)?;
-        self.network.forward(&self.inputs, &self.embeddings, columns.rows, &self.stream)
+        self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)
     }
 
     /// The loss over the rows of all ranks.

@@ -13,21 +13,24 @@ use crate::ops::scale;
 use crate::{Error, Result};
 
 use super::inputs::Inputs;
+use super::tail;
 
 pub(super) struct Network {
-    nodes: Vec<Node>,
-    parameters: Vec<Parameter>,
+    pub nodes: Vec<Node>,
+    pub parameters: Vec<Parameter>,
     precision: Precision,
+    /// Whether the layers behind the first are trained in one operation with the loss.
+    tail_fused: bool,
 }
 
 /// A layer and what it works on.
-struct Node {
-    layer: Box<dyn Layer>,
-    parameters: Range<usize>,
-    inputs: usize,
-    outputs: usize,
-    y: Buffer<f32>,
-    d_y: Buffer<f32>,
+pub(super) struct Node {
+    pub layer: Box<dyn Layer>,
+    pub parameters: Range<usize>,
+    pub inputs: usize,
+    pub outputs: usize,
+    pub y: Buffer<f32>,
+    pub d_y: Buffer<f32>,
 }
 
 impl Network {
@@ -56,7 +59,19 @@ impl Network {
         if nodes.is_empty() || width != 1 {
             return Err(Error::Model(format!("the network ends in {width} values a row; it must end in 1")));
         }
-        Ok(Self { nodes, parameters, precision })
+        Ok(Self { nodes, parameters, precision, tail_fused: false })
+    }
+
+    /// From now on trains the layers behind the first in one operation with the loss, [`BceLoss`], if they
+    /// are such layers: by [`Network::train_tail`] between forward and backward.
+    ///
+    /// [`BceLoss`]: crate::nn::BceLoss
+    pub fn fuse_tail(&mut self) {
+        self.tail_fused = tail::fits(&self.nodes);
+    }
+
+    pub fn tail_is_fused(&self) -> bool {
+        self.tail_fused
     }
 
     pub fn parameters(&self) -> &[Parameter] {
@@ -72,11 +87,13 @@ impl Network {
         &self.nodes[self.nodes.len() - 1].y
     }
 
+    /// From the input to the prediction; to train a fused tail, only to the first layer's output.
     pub fn forward(
         &mut self,
         inputs: &Inputs,
         embeddings: &EmbeddingEngine,
         rows: usize,
+        train: bool,
         stream: &Stream,
     ) -> Result<()> {
         let (first, rest) = self.nodes.split_at_mut(1);
@@ -91,6 +108,9 @@ impl Network {
         } else {
             first.layer.forward(parameters, dense[0].x, &mut first.y, rows, stream)?;
         }
+        if train && self.tail_fused {
+            return Ok(());
+        }
         let mut x = &first.y;
         for node in rest {
             node.y.resize(rows * node.outputs, stream)?;
@@ -101,8 +121,8 @@ impl Network {
         Ok(())
     }
 
-    /// From the gradient of the prediction to those of the parameters; unless the first layer gathers its
-    /// input, to that of the input too.
+    /// From the gradient of the prediction, or behind a fused tail of the first layer's output, to those of
+    /// the parameters; unless the first layer gathers its input, to that of the input too.
     pub fn backward(
         &mut self,
         inputs: &mut Inputs,
@@ -112,7 +132,8 @@ impl Network {
         accumulate: bool,
         stream: &Stream,
     ) -> Result<()> {
-        for i in (1..self.nodes.len()).rev() {
+        let last = if self.tail_fused { 0 } else { self.nodes.len() - 1 };
+        for i in (1..=last).rev() {
             let (before, after) = self.nodes.split_at_mut(i);
             let (previous, node) = (&mut before[i - 1], &after[0]);
             previous.d_y.resize(rows * previous.outputs, stream)?;
@@ -205,8 +226,9 @@ impl Node {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for node in &self.nodes {
-            writeln!(f, "  {}", node.layer.describe())?;
+        for (i, node) in self.nodes.iter().enumerate() {
+            let how = if self.tail_fused && i > 0 { ", trained in one with the loss" } else { "" };
+            writeln!(f, "  {}{how}", node.layer.describe())?;
         }
         let values: usize = self.parameters.iter().map(|p| p.value.len()).sum();
         write!(f, "  {values} parameters")
