@@ -193,8 +193,8 @@ fn layers_and_combiners_refuse_other_devices() {
                 let (d_weight, d_bias, loss) = (&mut d_weight, &mut d_bias, &mut loss);
                 let (one, prediction) = (d_bias.clone(), &mut bias.clone());
                 let layer = mlp::Layer { weight: &bias, bias: &one, d_weight, d_bias, inputs: 2, outputs: 1 };
-                let (x, label, unfit) = (&x, &bias, &mut Unfit::new(there).unwrap());
-                let batch = mlp::Batch { x, label, prediction, loss, d_x: &mut d_x, unfit };
+                let (x, label, mut unfit) = (&x, &bias, Unfit::new(1, there).unwrap());
+                let batch = mlp::Batch { x, label, prediction, loss, d_x: &mut d_x, unfit: unfit.word(0) };
                 mlp::train(&mut [layer], batch, false, s)
             }),
         ];

@@ -10,7 +10,6 @@ mod common {
     pub(crate) use crate::data;
 }
 #[path = "../../benches/common/deepctr.rs"]
-#[expect(dead_code, reason = "its other half is for benches")]
 mod deepctr;
 mod equal;
 mod failure;
