@@ -36,7 +36,8 @@ fn adamw(bench: &mut Bench<'_>, case: &str, counts: &[usize]) -> Result<()> {
     });
     let mut parameters: Vec<_> = parameters.collect();
     let count = counts.iter().sum();
-    let options = Options { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step: 10 };
+    let options =
+        Options { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01, step: 10, batches: 1 };
     // All four in, all but the gradient out.
     let name = format!("adamw/step/{case}{}", data::short(count));
     bench.measure(&name, Work::moving(7 * 4 * count), |stream| step(&mut parameters, &options, stream))

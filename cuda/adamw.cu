@@ -20,10 +20,12 @@ struct Parameters {
 };
 
 struct Coefficients {
-  float decay, step_size, rest1, beta2, rest2, correction, eps;
+  float scale, decay, step_size, rest1, beta2, rest2, correction, eps;
 };
 
-__device__ __forceinline__ void update(float& p, float& m, float& v, float g, const Coefficients& c) {
+__device__ __forceinline__ void update(float& p, float& m, float& v, float gradient,
+                                       const Coefficients& c) {
+  const float g = gradient * c.scale;
   m += (g - m) * c.rest1;
   v = c.beta2 * v + c.rest2 * g * g;
   p = p * c.decay - c.step_size * (m / (sqrtf(v) * c.correction + c.eps));
@@ -65,9 +67,9 @@ int require_parameter(const recis_adamw_parameter& parameter, int64_t place, con
 }  // namespace
 }  // namespace recis
 
-extern "C" int recis_adamw_step(const recis_adamw_parameter* parameters, int64_t parameter_count, float decay,
-                                float step_size, float rest1, float beta2, float rest2, float correction,
-                                float eps, recis_stream_t stream) {
+extern "C" int recis_adamw_step(const recis_adamw_parameter* parameters, int64_t parameter_count, float scale,
+                                float decay, float step_size, float rest1, float beta2, float rest2,
+                                float correction, float eps, recis_stream_t stream) {
   using namespace recis;
   const char* op = "adamw.step";
   if (int status = first_of(require(parameter_count >= 0, op, "parameter_count", "is negative"),
@@ -76,7 +78,7 @@ extern "C" int recis_adamw_step(const recis_adamw_parameter* parameters, int64_t
   for (int64_t p = 0; p < parameter_count; ++p)
     if (int status = require_parameter(parameters[p], p, op)) return status;
 
-  const Coefficients coefficients{decay, step_size, rest1, beta2, rest2, correction, eps};
+  const Coefficients coefficients{scale, decay, step_size, rest1, beta2, rest2, correction, eps};
   for (int64_t next = 0; next < parameter_count;) {
     Parameters now{};
     for (; next < parameter_count && now.count < kMostParameters; ++next) {

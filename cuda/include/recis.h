@@ -128,15 +128,17 @@ typedef struct recis_adamw_parameter {
 /* A step of Adam with decoupled weight decay over each element of the `parameters`, which may be null if
  * there are none:
  *
- *   exp_avg    += (gradient - exp_avg) * rest1
- *   exp_avg_sq  = beta2 * exp_avg_sq + rest2 * gradient^2
+ *   g           = gradient * scale
+ *   exp_avg    += (g - exp_avg) * rest1
+ *   exp_avg_sq  = beta2 * exp_avg_sq + rest2 * g^2
  *   value       = decay * value - step_size * exp_avg / (sqrt(exp_avg_sq) * correction + eps)
  *
- * In step t: decay = 1 - lr * weight_decay, step_size = lr / (1 - beta1^t), rest1 = 1 - beta1,
- * rest2 = 1 - beta2, correction = 1 / sqrt(1 - beta2^t), computed in double and then rounded. One launch
- * does 64 parameters. */
-int recis_adamw_step(const recis_adamw_parameter *parameters, int64_t parameter_count, float decay, float step_size,
-                     float rest1, float beta2, float rest2, float correction, float eps, recis_stream_t stream);
+ * The scale makes a mean of gradients that are summed over several batches; else it is 1. In step t:
+ * decay = 1 - lr * weight_decay, step_size = lr / (1 - beta1^t), rest1 = 1 - beta1, rest2 = 1 - beta2,
+ * correction = 1 / sqrt(1 - beta2^t), computed in double and then rounded. One launch does 64 parameters. */
+int recis_adamw_step(const recis_adamw_parameter *parameters, int64_t parameter_count, float scale, float decay,
+                     float step_size, float rest1, float beta2, float rest2, float correction, float eps,
+                     recis_stream_t stream);
 
 /* values[i, j] = value for i < count[0]: `values` is [capacity, width]; `count` may be null. */
 int recis_fill_forward(float *values, int64_t width, int64_t capacity, const uint32_t *count, float value,

@@ -257,6 +257,7 @@ unsafe extern "C" {
     pub fn recis_adamw_step(
         parameters: *const recis_adamw_parameter,
         parameter_count: i64,
+        scale: f32,
         decay: f32,
         step_size: f32,
         rest1: f32,

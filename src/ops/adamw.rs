@@ -14,7 +14,7 @@ pub struct Parameter<'a> {
     pub exp_avg: &'a mut Buffer<f32>,
     /// The running mean of their squares.
     pub exp_avg_sq: &'a mut Buffer<f32>,
-    /// Its gradient in this step.
+    /// Its gradient, summed over the step's batches.
     pub gradient: &'a Buffer<f32>,
 }
 
@@ -33,11 +33,15 @@ pub struct Options {
     pub weight_decay: f64,
     /// Which step this is, from 1.
     pub step: u64,
+    /// How many batches the gradients are summed over: the step goes by their mean.
+    pub batches: usize,
 }
 
 /// What every element's update needs: computed in f64, then rounded.
 #[derive(Clone, Copy, Debug)]
 pub struct Coefficients {
+    /// `1 / batches`.
+    pub scale: f32,
     /// `1 - lr * weight_decay`.
     pub decay: f32,
     /// `lr / (1 - β₁ᵗ)`.
@@ -57,9 +61,10 @@ pub struct Coefficients {
 impl Options {
     /// The coefficients of the step.
     pub fn coefficients(&self) -> Coefficients {
-        let Self { lr, beta1, beta2, eps, weight_decay, step } = *self;
+        let Self { lr, beta1, beta2, eps, weight_decay, step, batches } = *self;
         let steps = step as f64;
         Coefficients {
+            scale: 1.0 / batches as f32,
             decay: (1.0 - lr * weight_decay) as f32,
             step_size: (lr / (1.0 - beta1.powf(steps))) as f32,
             rest1: (1.0 - beta1) as f32,
@@ -71,7 +76,7 @@ impl Options {
     }
 }
 
-/// For each of the parameters `p *= 1 - lr wd; m += (g - m)(1 - β₁); v = β₂ v + (1 - β₂) g²;
+/// For each of the parameters, `g` its mean gradient, `p *= 1 - lr wd; m += (g - m)(1 - β₁); v = β₂ v + (1 - β₂) g²;
 /// p -= lr/(1 - β₁ᵗ) m / (√v/√(1 - β₂ᵗ) + eps)`.
 pub fn step(parameters: &mut [Parameter<'_>], options: &Options, stream: &Stream) -> Result<()> {
     for Parameter { value, exp_avg, exp_avg_sq, gradient } in &*parameters {
@@ -81,6 +86,7 @@ pub fn step(parameters: &mut [Parameter<'_>], options: &Options, stream: &Stream
         })?;
     }
     ensure(options.step > 0, "adamw", || "steps count from 1".into())?;
+    ensure(options.batches > 0, "adamw", || "a step of no batches".into())?;
     let coefficients = options.coefficients();
     match stream.device() {
         Device::Cpu => parameters.iter_mut().try_for_each(|parameter| {
@@ -101,10 +107,12 @@ pub fn step(parameters: &mut [Parameter<'_>], options: &Options, stream: &Stream
             });
             let raw = raw.collect::<Result<Vec<_>>>()?;
             let (parameters, count) = (raw.as_ptr(), raw.len() as i64);
-            let Coefficients { decay, step_size, rest1, beta2, rest2, correction, eps } = coefficients;
+            let Coefficients { scale, decay, step_size, rest1, beta2, rest2, correction, eps } = coefficients;
             launch!(
                 stream,
-                recis_adamw_step(parameters, count, decay, step_size, rest1, beta2, rest2, correction, eps)
+                recis_adamw_step(
+                    parameters, count, scale, decay, step_size, rest1, beta2, rest2, correction, eps
+                )
             )
         }
     }

@@ -9,8 +9,9 @@ pub trait DenseOptimizer: Send {
     /// Checks the options and makes room for the state of these parameters.
     fn attach(&mut self, parameters: &[Parameter], stream: &Stream) -> Result<()>;
 
-    /// One step; the parameters are those it was attached to.
-    fn step(&mut self, parameters: &mut [Parameter], stream: &Stream) -> Result<()>;
+    /// One step by the mean gradient over `batches`, of which the parameters' gradients are the sum. The
+    /// parameters are those it was attached to.
+    fn step(&mut self, parameters: &mut [Parameter], batches: usize, stream: &Stream) -> Result<()>;
 
     /// The state, named after the parameters.
     fn snapshot(&self, parameters: &[Parameter], stream: &Stream) -> Result<Vec<ArraySnapshot>>;
@@ -57,7 +58,7 @@ impl DenseOptimizer for AdamW {
         Ok(())
     }
 
-    fn step(&mut self, parameters: &mut [Parameter], stream: &Stream) -> Result<()> {
+    fn step(&mut self, parameters: &mut [Parameter], batches: usize, stream: &Stream) -> Result<()> {
         self.step += 1;
         let options = adamw::Options {
             lr: self.lr,
@@ -66,6 +67,7 @@ impl DenseOptimizer for AdamW {
             eps: self.eps,
             weight_decay: self.weight_decay,
             step: self.step as u64,
+            batches,
         };
         let parameters = parameters.iter_mut().zip(&mut self.moments);
         let parameters = parameters.map(|(Parameter { value, grad, .. }, [exp_avg, exp_avg_sq])| {

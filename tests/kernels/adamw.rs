@@ -8,13 +8,14 @@ use recis::ops::cpu;
 use crate::common::*;
 
 const OPTIONS: Options =
-    Options { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, step: 1 };
+    Options { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, step: 1, batches: 3 };
 
 /// Calls the launcher with what a step needs, computed as the header says.
 fn launch(parameters: &[recis_adamw_parameter], options: &Options) -> i32 {
-    let Options { lr, beta1, beta2, eps, weight_decay, step } = *options;
+    let Options { lr, beta1, beta2, eps, weight_decay, step, batches } = *options;
     let power = |beta: f64| 1.0 - beta.powf(step as f64);
     let numbers = [
+        1.0 / batches as f64,
         1.0 - lr * weight_decay,
         lr / power(beta1),
         1.0 - beta1,
@@ -23,9 +24,11 @@ fn launch(parameters: &[recis_adamw_parameter], options: &Options) -> i32 {
         power(beta2).sqrt().recip(),
         eps,
     ];
-    let [decay, step_size, rest1, beta2, rest2, correction, eps] = numbers.map(|x| x as f32);
+    let [scale, decay, step_size, rest1, beta2, rest2, correction, eps] = numbers.map(|x| x as f32);
     let (array, count) = (parameters.as_ptr(), parameters.len() as i64);
-    unsafe { recis_adamw_step(array, count, decay, step_size, rest1, beta2, rest2, correction, eps, STREAM) }
+    unsafe {
+        recis_adamw_step(array, count, scale, decay, step_size, rest1, beta2, rest2, correction, eps, STREAM)
+    }
 }
 
 /// A parameter of the device's, and the same on the host.
@@ -110,7 +113,8 @@ fn bad_arguments_are_refused_and_touch_nothing() {
         refuse(with(i, parameters[1].arrays[i].misaligned()), &format!("{name} is not aligned to 16 bytes"));
     }
     let none = ptr::null();
-    let call = |count| unsafe { recis_adamw_step(none, count, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, STREAM) };
+    let call =
+        |count| unsafe { recis_adamw_step(none, count, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, STREAM) };
     refused(call(1), "adamw.step: parameters is null");
     refused(call(-1), "adamw.step: parameter_count is negative");
     parameters.iter().for_each(Parameter::assert_close);

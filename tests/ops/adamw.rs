@@ -4,7 +4,7 @@ use recis::ops::adamw::{Options, Parameter, step};
 use crate::common::{each, floats, on, read, rng};
 
 const OPTIONS: Options =
-    Options { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, step: 1 };
+    Options { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, step: 1, batches: 1 };
 
 /// A step of one parameter.
 fn step_one(
@@ -85,6 +85,20 @@ fn many_parameters_move_as_each_would_alone() {
 }
 
 #[test]
+fn a_sum_over_batches_moves_as_its_mean() {
+    each(|stream| {
+        let moved = |gradient: [f32; 3], batches| {
+            let [mut p, mut m, mut v] =
+                [[1.0, 2.0, 3.0], [0.0; 3], [0.0; 3]].map(|values| on(values, stream));
+            let options = Options { batches, ..OPTIONS };
+            step_one(&mut p, &mut m, &mut v, &on(gradient, stream), &options, stream).unwrap();
+            [p, m, v].map(|array| read(&array, stream))
+        };
+        assert_eq!(moved([2.0, -4.0, 0.5], 4), moved([0.5, -1.0, 0.125], 1));
+    });
+}
+
+#[test]
 fn no_elements_are_fine_and_sizes_that_differ_are_refused() {
     each(|stream| {
         let b = |n| Buffer::zeros(n, stream).unwrap();
@@ -95,6 +109,9 @@ fn no_elements_are_fine_and_sizes_that_differ_are_refused() {
         let first = Options { step: 0, ..OPTIONS };
         let error = step_one(&mut b(1), &mut b(1), &mut b(1), &b(1), &first, stream).unwrap_err();
         assert_eq!(error.to_string(), "adamw: steps count from 1");
+        let none = Options { batches: 0, ..OPTIONS };
+        let error = step_one(&mut b(1), &mut b(1), &mut b(1), &b(1), &none, stream).unwrap_err();
+        assert_eq!(error.to_string(), "adamw: a step of no batches");
     });
 }
 

@@ -53,8 +53,15 @@ fn elementwise_operations_refuse_other_devices() {
         let (mut out, mut counts) = (values.clone(), on([0; 12], there));
         let thresholds = on([0.0, 0.5, 1.0], there);
         let (bytes, place) = (on([1i8; 4], there), Place { first_column: 0, stride: 1 });
-        let options =
-            adamw::Options { lr: 0.1, beta1: 0.9, beta2: 0.9, eps: 1e-8, weight_decay: 0.0, step: 1 };
+        let options = adamw::Options {
+            lr: 0.1,
+            beta1: 0.9,
+            beta2: 0.9,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            step: 1,
+            batches: 1,
+        };
         let hash = multi_hash::Hash::new(0, 7).unwrap();
         let calls = vec![
             ("adamw", {

@@ -146,7 +146,7 @@ pub fn dense_adamw(case: &Value, tolerance: &Tolerance) -> Outcome {
         optimizer.lr = step.lr.unwrap_or(optimizer.lr);
         parameters[0].grad = on(step.grad);
         same(&named("grad: the length"), count, parameters[0].grad.len())?;
-        optimizer.step(&mut parameters, &stream)?;
+        optimizer.step(&mut parameters, 1, &stream)?;
         tolerance.close_all(&named("param"), &step.param, &parameters[0].value.elements())?;
         let state = optimizer.snapshot(&parameters, &stream)?;
         for (field, expected) in [("exp_avg", step.exp_avg), ("exp_avg_sq", step.exp_avg_sq)] {

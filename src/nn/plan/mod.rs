@@ -245,8 +245,7 @@ impl Plan {
             communicator.join_sums(&self.stream)?;
             ranks = communicator.world_size();
         }
-        let parameters = self.network.average_gradients(batches * ranks, &self.stream)?;
-        self.dense_optimizer.step(parameters, &self.stream)?;
+        self.dense_optimizer.step(self.network.parameters_mut(), batches * ranks, &self.stream)?;
         self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
     }
 

@@ -9,7 +9,6 @@ use crate::nn::Parameter;
 use crate::nn::embedding::EmbeddingEngine;
 use crate::nn::layer::{Backward, Layer, Sequential};
 use crate::ops::linear_tile::{self, Precision, Size};
-use crate::ops::scale;
 use crate::{Error, Result};
 
 use super::inputs::Inputs;
@@ -205,16 +204,6 @@ impl Network {
     pub fn begin_sums(&mut self, communicator: &dyn Communicator, stream: &Stream) -> Result<()> {
         let gradients = self.parameters.iter_mut().map(|parameter| (&mut parameter.grad).into());
         communicator.begin_sums(gradients.collect(), stream)
-    }
-
-    /// Divides the summed gradients by the number of batches they come from.
-    pub fn average_gradients(&mut self, batches: usize, stream: &Stream) -> Result<&mut [Parameter]> {
-        if batches > 1 {
-            for parameter in &mut self.parameters {
-                scale::forward(&mut parameter.grad, 1.0 / batches as f32, stream)?;
-            }
-        }
-        Ok(&mut self.parameters)
     }
 }
 
