@@ -59,6 +59,8 @@ __device__ __forceinline__ Led led_by(const FewIds& few, int64_t id) {
   // Within the array if there is no such id: so the load need not wait for the number of ids.
   const int64_t first_id = few.lookup.first_id, last = few.lookup.capacity - 1;
   const int64_t place = few.lookup.inverse[first_id + (id < last ? id : last)];
+  const uint32_t* table = few.occurrences.table_offsets + few.occurrences.table;
+  if (place < table[0] || place >= table[1]) return none;  // another table's id
   if (id >= few.ids || place >= places_there(few.lookup, few.occurrences)) return none;
   // Positions ascend within the run: those of features before and behind this one are at its ends.
   Run run = run_of(few.occurrences, place, place + 1);
