@@ -82,6 +82,7 @@ __device__ __forceinline__ void multiply(const float* weight, int n_step, int k_
   const int n = int(threadIdx.x);
   if (n < count) {
     Column sum = sums[n];
+#pragma unroll 1
     for (int part = 1; part < share.parts; ++part) {
       const Column more = sums[part * count + n];
       for (int r = 0; r < kRows; ++r) sum.row[r] += more.row[r];

@@ -6,13 +6,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use recis::Result;
 use recis::device::{Buffer, Device, Stream};
 use recis::nn::embedding::{Table, embedding_table};
-use recis::nn::{ArrayData, ArraySnapshot, ModelSnapshot, TableSnapshot};
+use recis::nn::{
+    ArrayData, ArraySnapshot, BceLoss, Linear, Loss, Model, ModelSnapshot, Relu, Sequential, Sigmoid,
+    TableSnapshot,
+};
 use recis::ops::merge_gradients::Gradients;
 use recis::ops::partition_ids::Partition;
+use recis::ops::scale;
+use recis::ops::unfit::Unfit;
 use recis::optim::{SparseOptimizer, Take};
 
 use crate::devices::devices;
-use crate::model::{ROWS, batch, model, plan, plan_on, plan_with, train};
+use crate::model::{INPUTS, ROWS, batch, embeddings, features, model, plan, plan_on, plan_with, train};
 
 /// The largest difference of two snapshots' floats, and whether all else is equal.
 fn difference(a: &ModelSnapshot, b: &ModelSnapshot) -> f32 {
@@ -60,6 +65,53 @@ fn fused_and_unfused_agree_on(device: Device) {
     // Adam moves a parameter by about lr whatever the size of its gradient, so rounding shows in
     // those whose gradient is near zero.
     assert!(difference(&fused.snapshot().unwrap(), &unfused.snapshot().unwrap()) < 0.02);
+}
+
+/// A loss of one's own.
+struct Doubled;
+
+impl Loss for Doubled {
+    fn describe(&self) -> String {
+        "Doubled".into()
+    }
+    fn forward(
+        &self,
+        prediction: &Buffer<f32>,
+        label: &Buffer<f32>,
+        loss: &mut Buffer<f32>,
+        d_prediction: Option<&mut Buffer<f32>>,
+        unfit: &mut Unfit,
+        stream: &Stream,
+    ) -> Result<()> {
+        BceLoss.forward(prediction, label, loss, d_prediction, unfit, stream)?;
+        scale::forward(loss, 2.0, stream)
+    }
+}
+
+#[test]
+fn only_layers_of_one_form_are_trained_in_one() {
+    let layers = |width| Sequential::new("dnn").add(Linear::new(256, width));
+    let in_one = |dense: Sequential, loss: Option<Doubled>| {
+        let model = match loss {
+            Some(loss) => Model::new(dense, "label", loss),
+            None => Model::new(dense, "label", BceLoss),
+        };
+        let model = model.features(features()).embeddings(embeddings()).concat(&INPUTS);
+        let mut plan = plan_with(model, true, Device::Cpu).unwrap();
+        let loss = train(&mut plan, &batch(1, ROWS)).unwrap().loss;
+        (plan.to_string().contains("trained in one"), loss)
+    };
+    let small = || layers(8).add(Relu).add(Linear::new(8, 1)).add(Sigmoid);
+    let ((one, loss), (other, doubled)) = (in_one(small(), None), in_one(small(), Some(Doubled)));
+    assert!(one && !other && (doubled - 2.0 * loss).abs() < 1e-6, "{loss}, doubled {doubled}");
+    for dense in [
+        layers(1).add(Sigmoid),
+        layers(8).add(Linear::new(8, 1)).add(Sigmoid),
+        layers(8).add(Relu).add(Relu).add(Linear::new(8, 1)).add(Sigmoid),
+        layers(300).add(Relu).add(Linear::new(300, 1)).add(Sigmoid),
+    ] {
+        assert!(!in_one(dense, None).0);
+    }
 }
 
 #[test]
