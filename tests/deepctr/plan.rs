@@ -13,7 +13,7 @@ use recis::nn::{
 use recis::ops::merge_gradients::Gradients;
 use recis::ops::partition_ids::Partition;
 use recis::ops::scale;
-use recis::ops::unfit::Unfit;
+use recis::ops::unfit::Word;
 use recis::optim::{SparseOptimizer, Take};
 
 use crate::devices::devices;
@@ -80,7 +80,7 @@ impl Loss for Doubled {
         label: &Buffer<f32>,
         loss: &mut Buffer<f32>,
         d_prediction: Option<&mut Buffer<f32>>,
-        unfit: &mut Unfit,
+        unfit: Word<'_>,
         stream: &Stream,
     ) -> Result<()> {
         BceLoss.forward(prediction, label, loss, d_prediction, unfit, stream)?;
