@@ -175,3 +175,44 @@ fn indices_that_lead_nowhere_do_no_harm() {
         }
     });
 }
+
+/// Ids of two tables in one lookup: each table's are summed in a call of their own, as between ranks.
+#[test]
+fn only_ids_of_the_table_are_summed() {
+    each_with_kernels(|stream| {
+        for segments in [20, 3000] {
+            let mut rng = rng(segments as u64);
+            let features =
+                [0, 1].map(|table| Feature::random(&mut rng, table, segments, 3, 13)).into_iter().collect();
+            let looked_up = LookedUp::new(features, 2, DIM, stream);
+            let ids: usize = looked_up.features.iter().map(|feature| feature.ids.len()).sum();
+            let (offsets, d_out) =
+                (on((0..=ids as i32).collect::<Vec<_>>(), stream), floats(&mut rng, ids * DIM));
+            let mut d_embeddings = on(vec![0.0; looked_up.embeddings.len()], stream);
+            let mut expected: BTreeMap<_, _> =
+                looked_up.keys.iter().map(|&key| (key, [0.0f64; DIM])).collect();
+            let mut first = 0;
+            for (table, feature) in looked_up.features.iter().enumerate() {
+                let lookup = Lookup { first_id: 0, ids, offsets: &offsets, ..looked_up.lookup(table) };
+                let place = Place { first_column: 0, stride: DIM };
+                let gradient = on(d_out.clone(), stream);
+                backward(&lookup, None, Denominator::One, &gradient, place, &mut d_embeddings, stream)
+                    .unwrap();
+                for (i, &id) in feature.ids.iter().enumerate() {
+                    let sum = expected.get_mut(&(table, id)).unwrap();
+                    (0..DIM).for_each(|k| sum[k] += f64::from(d_out[(first + i) * DIM + k]));
+                }
+                first += feature.ids.len();
+            }
+            let got = looked_up.by_key(&d_embeddings, 0.0, stream);
+            for (key, expected) in expected {
+                for (got, expected) in got[&key].iter().zip(expected) {
+                    assert!(
+                        (f64::from(*got) - expected).abs() < 1e-3,
+                        "{segments} {key:?}: {got}, {expected}"
+                    );
+                }
+            }
+        }
+    });
+}
