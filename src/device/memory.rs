@@ -5,7 +5,7 @@ use super::pinned::PinnedVec;
 #[cfg(feature = "simt")]
 use super::simt;
 use super::{Device, Element, Order, Stream, cuda};
-use crate::Result;
+use crate::{Error, Result};
 
 /// What keeps memory that a buffer only borrows.
 pub type Owner = Arc<dyn Any + Send + Sync>;
@@ -34,12 +34,12 @@ pub struct Borrowed {
 impl<T: Element> Memory<T> {
     /// What new memory holds is unspecified; on the host it is zeros.
     pub fn allocate(len: usize, stream: &Stream) -> Result<Self> {
+        let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
+        let bytes = bytes.ok_or_else(|| Error::shape("buffer", format!("{len} elements fit no memory")))?;
         match stream.cuda_stream() {
-            Some(cuda) => Ok(Self::Cuda(cuda::Memory::allocate(len * size_of::<T>(), cuda)?)),
+            Some(cuda) => Ok(Self::Cuda(cuda::Memory::allocate(bytes, cuda)?)),
             #[cfg(feature = "simt")]
-            None if stream.device() == Device::Simt => {
-                Ok(Self::Simt(simt::Memory::allocate(len * size_of::<T>())?))
-            }
+            None if stream.device() == Device::Simt => Ok(Self::Simt(simt::Memory::allocate(bytes)?)),
             None => Ok(Self::Host(vec![T::zeroed(); len])),
         }
     }

@@ -182,8 +182,10 @@ fn only_ids_of_the_table_are_summed() {
     each_with_kernels(|stream| {
         for segments in [20, 3000] {
             let mut rng = rng(segments as u64);
-            let features =
-                [0, 1].map(|table| Feature::random(&mut rng, table, segments, 3, 13)).into_iter().collect();
+            let mut features =
+                Vec::from([0, 1].map(|table| Feature::random(&mut rng, table, segments, 3, 13)));
+            // Without room for more.
+            features.iter_mut().for_each(|feature| feature.ids.truncate(feature.range(segments - 1).end));
             let looked_up = LookedUp::new(features, 2, DIM, stream);
             let ids: usize = looked_up.features.iter().map(|feature| feature.ids.len()).sum();
             let (offsets, d_out) =
