@@ -2,7 +2,8 @@
 //
 // Four parts, each of which can be exchanged: loaders bring the operands' tiles to shared memory
 // (matrix.cuh and linear_tile.cuh), an inner product multiplies them (inner_product.cuh and, on Hopper,
-// wgmma_product.cuh), a pipeline overlaps both, and the problem says what a tile of the result is made of and where it goes.
+// wgmma_product.cuh), a pipeline overlaps both, and the problem says what a tile of the result is made of and
+// where it goes.
 #pragma once
 
 #include "inner_product.cuh"
@@ -183,8 +184,8 @@ int multiply_in(const char* op, const Problem& problem, const Plan& plan, void* 
                 recis_stream_t stream) {
   auto* partial = static_cast<Pack<float>*>(workspace);
   const unsigned blocks = unsigned(plan.tiles * plan.splits);
-  const int status = launch(op, product_kernel<S, Problem>, blocks, S::kThreads, S::kSharedBytes, stream, problem, partial,
-                            unsigned(plan.tiles), unsigned(plan.splits));
+  const int status = launch(op, product_kernel<S, Problem>, blocks, S::kThreads, S::kSharedBytes, stream,
+                            problem, partial, unsigned(plan.tiles), unsigned(plan.splits));
   if (status != RECIS_OK || plan.splits == 1) return status;
   return launch(op, reduce_kernel<S, Problem>, unsigned(plan.tiles * S::kQuads), S::kThreads, 0, stream, problem,
                 partial, unsigned(plan.tiles), unsigned(plan.splits));

@@ -245,7 +245,8 @@ extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const rec
                             require_array(d_embeddings, lookup.unique, op, "d_embeddings"),
                             require_workspace(workspace, workspace_bytes, cut.bytes(), op)))
     return status;
-  if (int status = input_gradient(op, d_y, weight + first_column, gradient.d_x, *size, columns, gradient.rest, stream))
+  if (int status = input_gradient(op, d_y, weight + first_column, gradient.d_x, *size, columns, gradient.rest,
+                                  stream))
     return status;
   return combine_tile_backward(op, lookup, *occurrences, tile_len, gradient.d_x, 0, columns, d_embeddings,
                                gradient.rest, gradient.rest_bytes, stream);

@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch
   __syncthreads();
   Sorted sorted = scratch.sorted(out.positions);
   sorted.packing = &packing;
-  Run<kRunItems> run;
+  SortedRun<kRunItems> run;
   const uint32_t tile = blockIdx.x;
   const WarpSums heads =
       sum_over_warps(run.read(sorted, tile * kRun + threadIdx.x / 32 * 32 * kRunItems), counts);
@@ -261,7 +261,7 @@ __global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, 
 
   const Sorted sorted{&packing, memory.sorted.keys, memory.sorted.positions,
                       {scratch.words[0], scratch.words[1], scratch.words[2]}};
-  Run<kSmallItems> run;
+  SortedRun<kSmallItems> run;
   const WarpSums heads = sum_over_warps(run.read(sorted, begin), head_counts);
   run.write(sorted, heads.before, out, nullptr);
   write_end(sorted, heads.all, out);

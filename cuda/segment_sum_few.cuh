@@ -39,7 +39,7 @@ struct FewIds {
   }
 
   // The first of a run's positions that is at or above another.
-  __device__ __forceinline__ int64_t first_from(Run run, int64_t position) const {
+  __device__ __forceinline__ int64_t first_from(IdRun run, int64_t position) const {
     while (run.begin < run.end) {
       const int64_t middle = (run.begin + run.end) / 2;
       if (occurrences.positions[middle] < position) run.begin = middle + 1;
@@ -52,7 +52,7 @@ struct FewIds {
 // The feature's part of the run that one of its ids is in, if no id of the feature is there before it.
 struct Led {
   int64_t place;
-  Run run;
+  IdRun run;
 };
 __device__ __forceinline__ Led led_by(const FewIds& few, int64_t id) {
   const Led none{0, {0, 0}};
@@ -63,7 +63,7 @@ __device__ __forceinline__ Led led_by(const FewIds& few, int64_t id) {
   if (place < table[0] || place >= table[1]) return none;  // another table's id
   if (id >= few.ids || place >= places_there(few.lookup, few.occurrences)) return none;
   // Positions ascend within the run: those of features before and behind this one are at its ends.
-  Run run = run_of(few.occurrences, place, place + 1);
+  IdRun run = run_of(few.occurrences, place, place + 1);
   run.begin = few.first_from(run, first_id);
   if (run.begin == run.end || few.id_at(run.begin) != id) return none;
   run.end = few.first_from(run, first_id + few.ids);
@@ -73,7 +73,7 @@ __device__ __forceinline__ Led led_by(const FewIds& few, int64_t id) {
 // A warp's share of a run, of 32 positions in every 32 * warps: each lane finds out what one position adds,
 // and each group of lanes adds up every `groups`th. The sum is the group's.
 template <int width, class Source>
-__device__ __forceinline__ Floats<width> sum_share(const FewIds& few, const Source& source, Run run,
+__device__ __forceinline__ Floats<width> sum_share(const FewIds& few, const Source& source, IdRun run,
                                                    int warp, int warps, int shift, int64_t column) {
   constexpr int kAtOnce = 4;
   const int lane = int(threadIdx.x) % 32, groups = 32 >> shift, group = lane >> shift;

@@ -49,13 +49,13 @@ inline SumScratch sum_scratch(Workspace& workspace, const recis_lookup& lookup,
 }
 
 // The positions of the feature's table.
-__device__ __forceinline__ Run table_run(const recis_occurrences& o) {
+__device__ __forceinline__ IdRun table_run(const recis_occurrences& o) {
   const auto place = [&o](uint32_t place) { return place < o.total ? int64_t(place) : o.total; };
   return run_of(o, place(o.table_offsets[o.table]), place(o.table_offsets[o.table + 1]));
 }
 
 // A table's blocks are counted from the one that its positions begin in.
-__device__ __forceinline__ int64_t first_block(Run table) { return table.begin / kBlockPositions; }
+__device__ __forceinline__ int64_t first_block(IdRun table) { return table.begin / kBlockPositions; }
 
 // What a position adds to which embedding.
 struct alignas(16) Addend {
@@ -68,7 +68,7 @@ struct Entry {
   uint32_t place;
   int64_t id;
 };
-__device__ __forceinline__ Entry entry_at(const recis_lookup& lookup, const recis_occurrences& o, Run table,
+__device__ __forceinline__ Entry entry_at(const recis_lookup& lookup, const recis_occurrences& o, IdRun table,
                                           int64_t ids, int64_t at) {
   const int64_t id = at >= table.begin && at < table.end ? o.positions[at] - lookup.first_id : -1;
   if (id < 0 || id >= ids) return {RECIS_NO_ROW, -1};
@@ -79,7 +79,7 @@ __device__ __forceinline__ Entry entry_at(const recis_lookup& lookup, const reci
 // Finds out what the positions of a warp add, from an entry of `positions` on.
 template <class Source>
 __device__ __forceinline__ void find_addends(const recis_lookup& lookup, const recis_occurrences& o,
-                                             const Source& source, const KnownOffsets& offsets, Run table,
+                                             const Source& source, const KnownOffsets& offsets, IdRun table,
                                              int64_t ids, int64_t first, int chunk_shift, Addend* addends) {
   const int lane = int(threadIdx.x) % 32;
   uint32_t place[kThreadPositions], segment[kThreadPositions];
@@ -232,7 +232,7 @@ __global__ void __launch_bounds__(kThreads, 3)
   const bool inside = column < dim, leads = column == 0;
   const int64_t block = blockIdx.x;
   KnownOffsets offsets(lookup);
-  const Run table = table_run(occurrences);
+  const IdRun table = table_run(occurrences);
   const int64_t begin = (first_block(table) + block) * kBlockPositions, end = begin + kBlockPositions;
   if (threadIdx.x == 0 && leads) scratch.head_places[block] = scratch.tail_places[block] = RECIS_NO_ROW;
   if (begin >= table.end) return;

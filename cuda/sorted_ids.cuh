@@ -32,7 +32,7 @@ struct Sorted {
 // Some of the ids in order: a warp has `items` * 32 in a row, and lane i every 32nd from the i-th. At most
 // 32 items.
 template <int items>
-struct Run {
+struct SortedRun {
   uint32_t first;
   uint32_t heads, new_tables;  // bit k: whether the id, or the table, of a lane's item k is another than before
 

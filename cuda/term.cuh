@@ -23,12 +23,12 @@ __device__ __forceinline__ int64_t places_there(const recis_lookup& lookup, cons
 }
 
 // Where the positions of some ids that lie side by side are in `positions`.
-struct Run {
+struct IdRun {
   int64_t begin, end;
 };
 
 // Those of places first_place..end_place, kept within the array whatever `starts` hold.
-__device__ __forceinline__ Run run_of(const recis_occurrences& o, int64_t first_place, int64_t end_place) {
+__device__ __forceinline__ IdRun run_of(const recis_occurrences& o, int64_t first_place, int64_t end_place) {
   const int64_t first = o.starts[first_place], last = o.starts[end_place];
   const int64_t begin = first < o.total ? first : o.total;
   return {begin, last < begin ? begin : last < o.total ? last : o.total};
