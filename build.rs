@@ -139,7 +139,8 @@ fn build_simt() {
     command.extend(["-DRECIS_SIMT", "-Drecis=recis_simt", "-Icuda", "-include"].map(String::from));
     command.extend([defines.display().to_string(), "-xc++".into()]);
     let out = out_dir().join("simt");
-    let bed = ["memory", "places", "races", "runtime"].map(|name| format!("cuda/simt/{name}.cpp").into());
+    let bed = ["memory", "multiply", "places", "races", "runtime"]
+        .map(|name| format!("cuda/simt/{name}.cpp").into());
     let mut objects = compile(&command, &out.join("bed"), &bed);
     command.extend(watch);
     let mut kernels = sources();

@@ -23,8 +23,11 @@ bool kernels_wait() {
   Answer answer = answers[device].load(std::memory_order_relaxed);
   if (answer == unknown) {
     cudaFuncAttributes attributes{};
-    if (cudaFuncGetAttributes(&attributes, probe_kernel) != cudaSuccess) return false;
-    answer = attributes.ptxVersion >= 90 ? yes : no;
+    int driver = 0;
+    if (cudaFuncGetAttributes(&attributes, probe_kernel) != cudaSuccess ||
+        cudaDriverGetVersion(&driver) != cudaSuccess)
+      return false;
+    answer = attributes.ptxVersion >= 90 && driver >= 12030 ? yes : no;
     answers[device].store(answer, std::memory_order_relaxed);
   }
   return answer == yes;

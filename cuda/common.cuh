@@ -73,7 +73,8 @@ __device__ __forceinline__ void wait_for_stream() {
 }
 
 #ifndef RECIS_SIMT
-// Whether the current device has kernels that wait_for_stream(). Made for older devices, they do not wait.
+// Whether the current device has kernels that wait_for_stream(), and its driver knows such launches in graphs
+// too. Made for older devices, kernels do not wait.
 bool kernels_wait();
 #endif
 

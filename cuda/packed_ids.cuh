@@ -17,7 +17,7 @@ __device__ __forceinline__ int64_t id_of(uint64_t rotated) { return int64_t(rota
 // Which bits were seen set and which were seen clear: of the halves of ids, and of tables. And how many ids
 // there are.
 struct alignas(16) Seen {
-  uint32_t set[3], clear[3], used, unused;
+  uint32_t set[3], clear[3], used, padding;
 
   __device__ void add(Key key) {
     set[2] |= key.table, clear[2] |= ~key.table;

@@ -11,7 +11,8 @@ elseif(RECIS_SIMT_WATCH)
 endif()
 
 # The kernels' loads and stores call simt/races.cpp, which must not call itself.
-add_library(recis_simt OBJECT simt/memory.cpp simt/places.cpp simt/races.cpp simt/runtime.cpp)
+add_library(recis_simt OBJECT simt/memory.cpp simt/multiply.cpp simt/places.cpp simt/races.cpp
+            simt/runtime.cpp)
 set_target_properties(recis_simt PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)
 target_include_directories(recis_simt PRIVATE .)
 foreach(objects recis_objects recis_simt)

@@ -1,9 +1,9 @@
 //! A fully connected layer: `y = x Wᵀ + b` (torch's `nn.Linear`), forward and backward, f32.
 
-use crate::device::{Buffer, Device, Stream};
-use crate::error::ensure;
 use std::str::FromStr;
 
+use crate::device::{Buffer, Device, Stream};
+use crate::error::ensure;
 use crate::ffi::{recis_linear_size, recis_precision};
 use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::{Error, Result, ops::cpu};

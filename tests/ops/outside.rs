@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use recis::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use recis::cudarc::driver::{CudaContext, CudaStream, DevicePtr};
 use recis::device::{Buffer, Device, Stream};
 use recis::ops::scale;
@@ -53,6 +54,26 @@ fn borrowed_memory_is_used_where_it_is() {
         assert_eq!((read(&buffer, stream), Arc::strong_count(&owner)), (vec![2.0, 4.0], 2));
         buffer.resize(4, stream).unwrap();
         assert_eq!((buffer.len(), Arc::strong_count(&owner)), (4, 1));
+    });
+}
+
+/// What is enqueued may be captured in a graph, in which each kernel still waits for the one before.
+#[test]
+fn launches_are_captured_and_replayed() {
+    each(|stream| {
+        let Some(cuda) = stream.cuda_stream() else { return };
+        let mut buffer = on(vec![1.0f32; 1 << 20], stream);
+        stream.synchronize().unwrap();
+        cuda.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+        for factor in [3.0, 0.5, 4.0] {
+            scale::forward(&mut buffer, factor, stream).unwrap();
+        }
+        let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let graph = cuda.end_capture(flags).unwrap().unwrap();
+        assert!(read(&buffer, stream).iter().all(|&x| x == 1.0));
+        graph.launch().unwrap();
+        graph.launch().unwrap();
+        assert!(read(&buffer, stream).iter().all(|&x| x == 36.0));
     });
 }
 
