@@ -1,5 +1,6 @@
 // What the parts of the test bed know of each other: runtime.cpp runs the threads, memory.cpp holds the
-// buffers, races.cpp watches the accesses, places.cpp finds them in the source.
+// buffers, races.cpp watches the accesses, places.cpp finds them in the source; multiply.cpp is the tensor
+// cores.
 #pragma once
 
 #include "simt.hpp"
