@@ -10,7 +10,7 @@ use common::{Bench, Unit, Work, data, run};
 use cublaslt::{Product, baseline};
 use recis::Result;
 use recis::device::Buffer;
-use recis::ops::linear_tile::{Dense, Precision, Size, Tile, backward_tile, backward_weight, forward};
+use recis::ops::linear_tile::{Dense, Precision, Prepared, Size, Tile, backward_tile, backward_weight, forward};
 
 /// Columns before the tiles.
 const WIDTH: usize = 64;
@@ -52,17 +52,25 @@ fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
     let flop = 2 * ids * DIM * OUTPUTS;
     let flop_dense = flop + 2 * x.len() * OUTPUTS;
 
+    // Read once, and written in parts as large.
+    let work = Work::moving(2 * 4 * (weight.len() + x.len()) + 8 * ids + 2 * embedding_bytes);
+    let mut prepared = Prepared::nothing(&stream)?;
+    bench.measure(&format!("linear_tile/prepare/{name}"), work, |stream| {
+        prepared = Prepared::new(&dense, &tiles, &weight, size, stream)?;
+        Ok(())
+    })?;
     let work = Work::moving(lookup_bytes + 4 * x.len() + matrices).counting(flop_dense, Unit::Flop);
     let against = baseline(bench, Product::Forward, size);
     bench.measure(&format!("linear_tile/forward/{name}"), work.against(against), |stream| {
-        forward(&dense, &tiles, &weight, &bias, &mut y, size, stream)
+        forward(&dense, &tiles, &weight, &bias, &mut y, size, &mut prepared, stream)
     })?;
     let d_y = data::floats(ROWS * OUTPUTS, &stream)?;
     let mut d_weight = Buffer::zeros(weight.len(), &stream)?;
     let mut d_bias = Buffer::zeros(bias.len(), &stream)?;
     let against = baseline(bench, Product::BackwardWeight, size);
     bench.measure(&format!("linear_tile/backward_weight/{name}"), work.against(against), |stream| {
-        backward_weight(&dense, &tiles, &d_y, &mut d_weight, &mut d_bias, size, false, stream)
+        prepared.add_gradient(&d_y, size, stream)?;
+        backward_weight(&dense, &tiles, &d_y, &mut d_weight, &mut d_bias, size, false, &mut prepared, stream)
     })?;
     let mut d_embeddings = [
         Buffer::zeros(features[0].embeddings.len(), &stream)?,
@@ -73,7 +81,7 @@ fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
     let against = baseline(bench, Product::BackwardInput, size);
     bench.measure(&format!("linear_tile/backward_tile/{name}"), work.against(against), |stream| {
         (tiles.iter().zip(&mut d_embeddings)).try_for_each(|(tile, d_embeddings)| {
-            backward_tile(tile, &d_y, &weight, d_embeddings, size, stream)
+            backward_tile(tile, &d_y, &weight, d_embeddings, size, &mut prepared, stream)
         })
     })
 }

@@ -9,29 +9,45 @@ namespace {
 thread_local char last_error[512] = "";
 
 #ifndef RECIS_SIMT
-// Tells what all kernels were made for.
-__global__ void probe_kernel() {}
+// Tells what all kernels were made for: by shared memory, that they have Hopper's own instructions.
+__global__ void probe_kernel(int* out) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  __shared__ int mark[32];
+  mark[threadIdx.x % 32] = int(threadIdx.x);
+  __syncthreads();
+  if (out) *out = mark[31 - threadIdx.x % 32];
 #endif
-}  // namespace
+}
 
-#ifndef RECIS_SIMT
-bool kernels_wait() {
-  enum Answer : char { unknown, no, yes };
-  static std::atomic<Answer> answers[64];  // by device
+struct Made {
+  bool wait, wgmma;
+};
+
+Made made() {
+  enum Answer : char { known = 1, waits = 2, has_wgmma = 4 };
+  static std::atomic<char> answers[64];  // by device
   int device = 0;
-  if (cudaGetDevice(&device) != cudaSuccess || device >= 64) return false;
-  Answer answer = answers[device].load(std::memory_order_relaxed);
-  if (answer == unknown) {
+  if (cudaGetDevice(&device) != cudaSuccess || device >= 64) return {};
+  char answer = answers[device].load(std::memory_order_relaxed);
+  if (!answer) {
     cudaFuncAttributes attributes{};
     int driver = 0;
     if (cudaFuncGetAttributes(&attributes, probe_kernel) != cudaSuccess ||
         cudaDriverGetVersion(&driver) != cudaSuccess)
-      return false;
-    answer = attributes.ptxVersion >= 90 && driver >= 12030 ? yes : no;
+      return {};
+    answer = known;
+    if (attributes.ptxVersion >= 90 && driver >= 12030) answer |= waits;
+    if (attributes.sharedSizeBytes > 0) answer |= has_wgmma;
     answers[device].store(answer, std::memory_order_relaxed);
   }
-  return answer == yes;
+  return {(answer & waits) != 0, (answer & has_wgmma) != 0};
 }
+#endif
+}  // namespace
+
+#ifndef RECIS_SIMT
+bool kernels_wait() { return made().wait; }
+bool kernels_have_wgmma() { return made().wgmma; }
 #endif
 
 int fail(recis_status status, const char* op, const char* subject, const char* problem, location where) {

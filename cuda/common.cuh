@@ -76,6 +76,8 @@ __device__ __forceinline__ void wait_for_stream() {
 // Whether the current device has kernels that wait_for_stream(), and its driver knows such launches in graphs
 // too. Made for older devices, kernels do not wait.
 bool kernels_wait();
+// Whether the current device runs kernels that were made for Hopper's own instructions.
+bool kernels_have_wgmma();
 #endif
 
 // Enqueues a kernel. The only place that launches. Where kernels wait themselves, the device begins a

@@ -2,6 +2,7 @@
 #include "combine_tile.cuh"
 #include "linear.cuh"
 #include "linear_tile.cuh"
+#include "linear_tile_halves.cuh"
 #include "lookup.cuh"
 
 namespace recis {
@@ -70,12 +71,13 @@ Runs make_runs(const Inputs& inputs, const recis_linear_size& size) {
     add(run);
   }
   for (int64_t i = 0; i < inputs.tile_count; ++i) {
-    const auto& [lookup, tile_len, first_column] = inputs.tiles[i];
+    const auto& [lookup, tile_len, first_column, range] = inputs.tiles[i];
     Run run{};
     run.tile = true;
     run.x = lookup.embeddings;
     run.inverse = lookup.inverse + lookup.first_id;
     run.offsets = lookup.offsets;
+    run.range = range;
     run.capacity = lookup.capacity;
     run.unique = uint32_t(std::min<int64_t>(lookup.unique, kNowhere));
     run.dim = int(lookup.dim);
@@ -134,6 +136,21 @@ TileGradient tile_gradient(Workspace& workspace, const recis_tile& tile, const r
   return {d_x, workspace.take<char>(int64_t(bytes)), bytes};
 }
 
+// The memory of a layer's prepared factors, if there are any: all of it, or as far as the size alone says.
+int require_prepared(const Runs& runs, const recis_linear_size& size, const void* prepared, size_t bytes,
+                     const char* op) {
+  if (!prepared) return RECIS_OK;
+  if (int status = require(halves_fit(runs, size), op, "prepared", "is for another layer, of no size")) return status;
+  return first_of(require(bytes >= half_layer_bytes(runs, size), op, "prepared", "is too small"),
+                  require_array(prepared, 1, op, "prepared"));
+}
+int require_prepared_blocks(const recis_linear_size& size, const void* prepared, size_t bytes, const char* op) {
+  if (!prepared) return RECIS_OK;
+  if (int status = require(halves_fit_size(size), op, "prepared", "is for another layer, of no size")) return status;
+  return first_of(require(bytes >= half_blocks_bytes(size), op, "prepared", "is too small"),
+                  require_array(prepared, 1, op, "prepared"));
+}
+
 // What the workspace's size is made of; arrays need not be there yet.
 int require_sum_sizes(const recis_lookup& lookup, const recis_occurrences& occurrences, const char* op) {
   return first_of(require(lookup.unique >= 0, op, "unique", "is negative"),
@@ -159,6 +176,8 @@ extern "C" int recis_linear_tile_workspace_size(const recis_dense_columns* dense
     if (int status = require_sum_sizes(tiles[i].lookup, *occurrences, op)) return status;
   size_t most = std::max(plan(forward_problem(inputs, nullptr, nullptr, nullptr, *size), size->precision).bytes,
                          plan(weight_problem(inputs, nullptr, nullptr, *size, false), size->precision).bytes);
+  if (const Runs runs = make_runs(inputs, *size); halves_fit(runs, *size))
+    most = std::max(most, half_forward_bytes(runs, *size));
   for (int64_t i = 0; i < dense_count; ++i)
     most = std::max(most, input_gradient_bytes(*size, dense[i].width));
   for (int64_t i = 0; i < tile_count && occurrences; ++i) {
@@ -170,10 +189,53 @@ extern "C" int recis_linear_tile_workspace_size(const recis_dense_columns* dense
   return RECIS_OK;
 }
 
+extern "C" int recis_linear_tile_prepare_size(const recis_dense_columns* dense, int64_t dense_count,
+                                              const recis_tile* tiles, int64_t tile_count,
+                                              const recis_linear_size* size, size_t* bytes) {
+  using namespace recis;
+  const char* op = "linear_tile.prepare_size";
+  const Inputs inputs{dense, dense_count, tiles, tile_count};
+  if (int status = first_of(require_sizes(inputs, size, op), require(bytes != nullptr, op, "bytes", "is null")))
+    return status;
+  for (int64_t i = 0; i < tile_count; ++i)
+    if (int status = require(tiles[i].lookup.unique >= 0, op, "unique", "is negative")) return status;
+  const Runs runs = make_runs(inputs, *size);
+  *bytes = halves_fit(runs, *size) ? half_layer_bytes(runs, *size) : 0;
+  return RECIS_OK;
+}
+
+extern "C" int recis_linear_tile_prepare(const recis_dense_columns* dense, int64_t dense_count,
+                                         const recis_tile* tiles, int64_t tile_count, const float* weight,
+                                         const recis_linear_size* size, void* prepared, size_t prepared_bytes,
+                                         recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "linear_tile.prepare";
+  const Inputs inputs{dense, dense_count, tiles, tile_count};
+  if (int status = require_sizes(inputs, size, op)) return status;
+  const Runs runs = make_runs(inputs, *size);
+  if (int status = first_of(require_arrays(inputs, *size, op),
+                            require_array(weight, size->inputs * size->outputs, op, "weight"),
+                            require_prepared(runs, *size, prepared, prepared_bytes, op)))
+    return status;
+  return prepared ? prepare_halves(op, runs, weight, *size, prepared, stream) : int(RECIS_OK);
+}
+
+extern "C" int recis_linear_tile_prepare_backward(const float* d_y, const recis_linear_size* size, void* prepared,
+                                                  size_t prepared_bytes, recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "linear_tile.prepare_backward";
+  if (int status = require_layer(size, op)) return status;
+  if (int status = first_of(require_array(d_y, size->rows * size->outputs, op, "d_y"),
+                            require_prepared_blocks(*size, prepared, prepared_bytes, op)))
+    return status;
+  return prepared ? prepare_half_gradient(op, d_y, *size, prepared, stream) : int(RECIS_OK);
+}
+
 extern "C" int recis_linear_tile_forward(const recis_dense_columns* dense, int64_t dense_count,
                                          const recis_tile* tiles, int64_t tile_count, const float* weight,
                                          const float* bias, float* y, const recis_linear_size* size,
-                                         void* workspace, size_t workspace_bytes, recis_stream_t stream) {
+                                         void* prepared, size_t prepared_bytes, void* workspace,
+                                         size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "linear_tile.forward";
   const Inputs inputs{dense, dense_count, tiles, tile_count};
@@ -183,16 +245,20 @@ extern "C" int recis_linear_tile_forward(const recis_dense_columns* dense, int64
                             require_array(weight, size->inputs * size->outputs, op, "weight"),
                             require_array(bias, size->outputs, op, "bias"),
                             require_array(y, size->rows * size->outputs, op, "y"),
-                            require_workspace(workspace, workspace_bytes, plan(problem, size->precision).bytes, op)))
+                            require_prepared(problem.runs, *size, prepared, prepared_bytes, op)))
     return status;
+  const size_t needed =
+      prepared ? half_forward_bytes(problem.runs, *size) : plan(problem, size->precision).bytes;
+  if (int status = require_workspace(workspace, workspace_bytes, needed, op)) return status;
+  if (prepared) return half_forward(op, problem.runs, bias, y, *size, prepared, workspace, stream);
   return multiply(op, problem, size->precision, workspace, stream);
 }
 
 extern "C" int recis_linear_tile_backward_weight(const recis_dense_columns* dense, int64_t dense_count,
                                                  const recis_tile* tiles, int64_t tile_count, const float* d_y,
                                                  float* d_weight, float* d_bias, const recis_linear_size* size,
-                                                 int accumulate, void* workspace, size_t workspace_bytes,
-                                                 recis_stream_t stream) {
+                                                 int accumulate, void* prepared, size_t prepared_bytes,
+                                                 void* workspace, size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "linear_tile.backward_weight";
   const Inputs inputs{dense, dense_count, tiles, tile_count};
@@ -202,9 +268,13 @@ extern "C" int recis_linear_tile_backward_weight(const recis_dense_columns* dens
                             require_array(d_y, size->rows * size->outputs, op, "d_y"),
                             require_array(d_weight, size->inputs * size->outputs, op, "d_weight"),
                             require_array(d_bias, size->outputs, op, "d_bias"),
-                            require_workspace(workspace, workspace_bytes, plan(problem, size->precision).bytes, op)))
+                            require_prepared(problem.runs, *size, prepared, prepared_bytes, op)))
     return status;
-  if (int status = multiply(op, problem, size->precision, workspace, stream)) return status;
+  const size_t needed = prepared ? 0 : plan(problem, size->precision).bytes;
+  if (int status = require_workspace(workspace, workspace_bytes, needed, op)) return status;
+  if (int status = prepared ? half_weight_gradient(op, problem.runs, d_weight, *size, accumulate != 0, prepared, stream)
+                            : multiply(op, problem, size->precision, workspace, stream))
+    return status;
   return bias_gradient(op, d_y, d_bias, size->rows, size->outputs, accumulate != 0, stream);
 }
 
@@ -227,15 +297,16 @@ extern "C" int recis_linear_tile_backward_dense(const float* d_y, const float* w
 
 extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const recis_occurrences* occurrences,
                                                const float* d_y, const float* weight, float* d_embeddings,
-                                               const recis_linear_size* size, void* workspace,
-                                               size_t workspace_bytes, recis_stream_t stream) {
+                                               const recis_linear_size* size, void* prepared,
+                                               size_t prepared_bytes, void* workspace, size_t workspace_bytes,
+                                               recis_stream_t stream) {
   using namespace recis;
   const char* op = "linear_tile.backward_tile";
   const Inputs inputs{nullptr, 0, tile, 1};
   if (int status = first_of(require(tile != nullptr, op, "tile", "is null"), require_sizes(inputs, size, op)))
     return status;
   if (int status = require_arrays(inputs, *size, op)) return status;
-  const auto& [lookup, tile_len, first_column] = *tile;
+  const auto& [lookup, tile_len, first_column, range] = *tile;
   if (int status = require_occurrences(occurrences, lookup, op)) return status;
   Workspace cut(workspace);
   const TileGradient gradient = tile_gradient(cut, *tile, *occurrences, *size);
@@ -243,10 +314,14 @@ extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const rec
   if (int status = first_of(require_array(d_y, size->rows * size->outputs, op, "d_y"),
                             require_array(weight, size->inputs * size->outputs, op, "weight"),
                             require_array(d_embeddings, lookup.unique, op, "d_embeddings"),
+                            require_prepared_blocks(*size, prepared, prepared_bytes, op),
                             require_workspace(workspace, workspace_bytes, cut.bytes(), op)))
     return status;
-  if (int status = input_gradient(op, d_y, weight + first_column, gradient.d_x, *size, columns, gradient.rest,
-                                  stream))
+  const Runs runs = make_runs(inputs, *size);
+  if (runs.count == 0) return RECIS_OK;
+  if (int status = prepared ? half_input_gradient(op, runs.run[0], gradient.d_x, *size, prepared, stream)
+                            : input_gradient(op, d_y, weight + first_column, gradient.d_x, *size, columns,
+                                             gradient.rest, stream))
     return status;
   return combine_tile_backward(op, lookup, *occurrences, tile_len, gradient.d_x, 0, columns, d_embeddings,
                                gradient.rest, gradient.rest_bytes, stream);

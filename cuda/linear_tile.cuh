@@ -13,6 +13,7 @@ struct Run {
   const float* x;  // dense: [rows, columns]; a tile: embeddings [unique, dim]
   const uint32_t* inverse;  // these of a tile only; from its first id
   const int32_t* offsets;
+  const uint32_t* range;  // the places that are its own; null: all
   int64_t capacity;
   uint32_t unique;
   int dim, tile_len;

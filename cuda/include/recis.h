@@ -470,6 +470,8 @@ typedef struct recis_tile {
   recis_lookup lookup;
   int64_t tile_len;
   int64_t first_column;
+  const uint32_t *range; /* [2] where the tile's places begin and end in `embeddings`; places elsewhere may
+                            count as missing. Null: 0 and `unique` */
 } recis_tile;
 
 /* recis_linear_forward on the concatenation of `dense` and `tiles` (at most 16 each), which is never
@@ -478,16 +480,30 @@ typedef struct recis_tile {
 int recis_linear_tile_workspace_size(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
                                      int64_t tile_count, const recis_occurrences *occurrences,
                                      const recis_linear_size *size, size_t *bytes);
+/* A layer's factors as the tensor cores of some devices want them, for all passes over one batch; there wide
+ * layers take half the time. The size is 0 where a device or a layer has no use for it: null then does
+ * for `prepared`, as it does wherever the passes shall prepare nothing. prepare() fills the memory,
+ * prepare_backward() adds what the backward passes want of d_y. In RECIS_FP32 and RECIS_TF32 a factor is then
+ * two half floats or one, times a power of two that numbers near it share: as exact as promised down to 2^-17
+ * (2^-28) of the largest of 128 x 32 (128 x 64) neighbours in the weight, of d_y's in 32 (64) rows, or of a
+ * tile's embeddings; below, a number loses a bit whenever it halves. */
+int recis_linear_tile_prepare_size(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
+                                   int64_t tile_count, const recis_linear_size *size, size_t *bytes);
+int recis_linear_tile_prepare(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
+                              int64_t tile_count, const float *weight, const recis_linear_size *size,
+                              void *prepared, size_t prepared_bytes, recis_stream_t stream);
+int recis_linear_tile_prepare_backward(const float *d_y, const recis_linear_size *size, void *prepared,
+                                       size_t prepared_bytes, recis_stream_t stream);
 int recis_linear_tile_forward(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
                               int64_t tile_count, const float *weight, const float *bias, float *y,
-                              const recis_linear_size *size, void *workspace, size_t workspace_bytes,
-                              recis_stream_t stream);
+                              const recis_linear_size *size, void *prepared, size_t prepared_bytes,
+                              void *workspace, size_t workspace_bytes, recis_stream_t stream);
 /* As recis_linear_backward_weight; columns that no input covers are left as they are. */
 int recis_linear_tile_backward_weight(const recis_dense_columns *dense, int64_t dense_count,
                                       const recis_tile *tiles, int64_t tile_count, const float *d_y,
                                       float *d_weight, float *d_bias, const recis_linear_size *size,
-                                      int accumulate, void *workspace, size_t workspace_bytes,
-                                      recis_stream_t stream);
+                                      int accumulate, void *prepared, size_t prepared_bytes, void *workspace,
+                                      size_t workspace_bytes, recis_stream_t stream);
 /* The gradient of materialised columns: d_x [rows, width] = d_y W[:, first_column..first_column + width]. */
 int recis_linear_tile_backward_dense(const float *d_y, const float *weight, float *d_x, int64_t width,
                                      int64_t first_column, const recis_linear_size *size, void *workspace,
@@ -496,7 +512,8 @@ int recis_linear_tile_backward_dense(const float *d_y, const float *weight, floa
  * [unique, dim]: one tile a call. */
 int recis_linear_tile_backward_tile(const recis_tile *tile, const recis_occurrences *occurrences, const float *d_y,
                                     const float *weight, float *d_embeddings, const recis_linear_size *size,
-                                    void *workspace, size_t workspace_bytes, recis_stream_t stream);
+                                    void *prepared, size_t prepared_bytes, void *workspace,
+                                    size_t workspace_bytes, recis_stream_t stream);
 
 /* Binary cross-entropy of probabilities, averaged over `count` rows (1 to 2^32), torch's BCELoss:
  *
@@ -586,7 +603,7 @@ static inline uint64_t recis_header_layout(void) {
     RECIS_SIZE(recis_dense_columns), RECIS_FIELD(recis_dense_columns, x),
     RECIS_FIELD(recis_dense_columns, width), RECIS_FIELD(recis_dense_columns, first_column),
     RECIS_SIZE(recis_tile), RECIS_FIELD(recis_tile, lookup), RECIS_FIELD(recis_tile, tile_len),
-    RECIS_FIELD(recis_tile, first_column), RECIS_SIZE(recis_mlp_layer),
+    RECIS_FIELD(recis_tile, first_column), RECIS_FIELD(recis_tile, range), RECIS_SIZE(recis_mlp_layer),
     RECIS_FIELD(recis_mlp_layer, weight), RECIS_FIELD(recis_mlp_layer, bias),
     RECIS_FIELD(recis_mlp_layer, d_weight), RECIS_FIELD(recis_mlp_layer, d_bias),
     RECIS_FIELD(recis_mlp_layer, inputs), RECIS_FIELD(recis_mlp_layer, outputs)

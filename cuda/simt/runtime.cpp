@@ -209,6 +209,9 @@ void Worker::run_block(uint64_t number) {
       progress = false;
       for (unsigned i = 0; i < threads; ++i)
         if (fibers[i]->state == State::running) resume(*fibers[i]), progress = true;
+      // Warps that have met go on, though others may still run: these may be waiting for them in a loop.
+      for (unsigned warp = 0; progress && warp * 32 < threads; ++warp)
+        while (complete_meeting(warp)) {}
       if (time(nullptr) - begin > seconds_without_end()) report_stuck();
     }
   } while (release_waiting());

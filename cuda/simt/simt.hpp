@@ -92,6 +92,15 @@ const Lanes& meet(Meeting meeting, unsigned mask, uint64_t value);
 // What the tensor cores do, as cuda/ptx.cuh says.
 void multiply_tf32(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void multiply_bf16(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+struct Operand {
+  const unsigned char* first;
+  unsigned along, across;
+};
+void multiply_halves(float* sum, int count, Operand a, bool a_turned, Operand b, bool b_turned, bool is_bfloat,
+                     bool add);
+// A number as a half float, ties to even, and back.
+uint32_t to_half(float x);
+float from_half(uint32_t bits);
 void block_barrier();
 // A barrier that returns how many threads brought a predicate that holds.
 int block_vote(bool predicate);

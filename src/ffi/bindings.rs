@@ -169,6 +169,7 @@ pub struct recis_tile {
     pub lookup: recis_lookup,
     pub tile_len: i64,
     pub first_column: i64,
+    pub range: *const u32,
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -574,6 +575,32 @@ unsafe extern "C" {
         size: *const recis_linear_size,
         bytes: *mut usize,
     ) -> ::core::ffi::c_int;
+    pub fn recis_linear_tile_prepare_size(
+        dense: *const recis_dense_columns,
+        dense_count: i64,
+        tiles: *const recis_tile,
+        tile_count: i64,
+        size: *const recis_linear_size,
+        bytes: *mut usize,
+    ) -> ::core::ffi::c_int;
+    pub fn recis_linear_tile_prepare(
+        dense: *const recis_dense_columns,
+        dense_count: i64,
+        tiles: *const recis_tile,
+        tile_count: i64,
+        weight: *const f32,
+        size: *const recis_linear_size,
+        prepared: *mut ::core::ffi::c_void,
+        prepared_bytes: usize,
+        stream: recis_stream_t,
+    ) -> ::core::ffi::c_int;
+    pub fn recis_linear_tile_prepare_backward(
+        d_y: *const f32,
+        size: *const recis_linear_size,
+        prepared: *mut ::core::ffi::c_void,
+        prepared_bytes: usize,
+        stream: recis_stream_t,
+    ) -> ::core::ffi::c_int;
     pub fn recis_linear_tile_forward(
         dense: *const recis_dense_columns,
         dense_count: i64,
@@ -583,6 +610,8 @@ unsafe extern "C" {
         bias: *const f32,
         y: *mut f32,
         size: *const recis_linear_size,
+        prepared: *mut ::core::ffi::c_void,
+        prepared_bytes: usize,
         workspace: *mut ::core::ffi::c_void,
         workspace_bytes: usize,
         stream: recis_stream_t,
@@ -597,6 +626,8 @@ unsafe extern "C" {
         d_bias: *mut f32,
         size: *const recis_linear_size,
         accumulate: ::core::ffi::c_int,
+        prepared: *mut ::core::ffi::c_void,
+        prepared_bytes: usize,
         workspace: *mut ::core::ffi::c_void,
         workspace_bytes: usize,
         stream: recis_stream_t,
@@ -619,6 +650,8 @@ unsafe extern "C" {
         weight: *const f32,
         d_embeddings: *mut f32,
         size: *const recis_linear_size,
+        prepared: *mut ::core::ffi::c_void,
+        prepared_bytes: usize,
         workspace: *mut ::core::ffi::c_void,
         workspace_bytes: usize,
         stream: recis_stream_t,

@@ -1,6 +1,8 @@
 //! A fully connected layer that gathers tiled embeddings as it multiplies: `combine_tile`, the
 //! concatenation and `linear` in one, without the concatenation ever being written. f32.
 
+use std::ffi::c_void;
+
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ffi::{recis_dense_columns, recis_occurrences, recis_tile};
@@ -41,7 +43,14 @@ impl<'a> Tile<'a> {
 
     fn raw(&self, stream: &Stream) -> Result<recis_tile> {
         let (tile_len, first_column) = (self.tile_len as i64, self.first_column as i64);
-        Ok(recis_tile { lookup: self.lookup.raw(stream)?, tile_len, first_column })
+        let range = match self.lookup.occurrences {
+            Some(_) => {
+                let occurrences = self.lookup.raw_occurrences("linear_tile", stream)?;
+                occurrences.table_offsets.wrapping_add(occurrences.table as usize)
+            }
+            None => std::ptr::null(),
+        };
+        Ok(recis_tile { lookup: self.lookup.raw(stream)?, tile_len, first_column, range })
     }
 
     fn width(&self) -> usize {
@@ -49,9 +58,78 @@ impl<'a> Tile<'a> {
     }
 }
 
+/// The factors of a layer over one batch, as the tensor cores of some devices want them: what its passes share.
+/// Empty where a device or a layer has no use for that.
+#[derive(Debug)]
+pub struct Prepared(Buffer<u8>);
+
+impl Prepared {
+    /// Prepares nothing: passes take their arguments as they are.
+    pub fn nothing(stream: &Stream) -> Result<Self> {
+        Ok(Self(Buffer::unset(0, stream)?))
+    }
+
+    /// Prepares the input and the weight, for [`forward`] and [`backward_weight`]. Small numbers beside large
+    /// ones lose some bits: see `recis_linear_tile_prepare_size` in the header.
+    pub fn new(
+        dense: &[Dense<'_>],
+        tiles: &[Tile<'_>],
+        weight: &Buffer<f32>,
+        size: Size,
+        stream: &Stream,
+    ) -> Result<Self> {
+        let lens = (size.rows.saturating_mul(size.outputs), weight.len(), size.outputs);
+        check(dense, tiles, lens, size)?;
+        if stream.device() == Device::Cpu {
+            return Self::nothing(stream);
+        }
+        let inputs = Inputs::new(dense, tiles, stream)?;
+        let (dense, dense_count, tiles, tile_count) = inputs.raw();
+        let raw = size.raw();
+        let mut made = Self(workspace!(
+            stream,
+            recis_linear_tile_prepare_size(dense, dense_count, tiles, tile_count, &raw)
+        )?);
+        let weight = weight.on(stream)?;
+        let (prepared, bytes) = made.raw(stream)?;
+        launch!(
+            stream,
+            recis_linear_tile_prepare(
+                dense,
+                dense_count,
+                tiles,
+                tile_count,
+                weight,
+                &raw,
+                prepared,
+                bytes
+            )
+        )?;
+        Ok(made)
+    }
+
+    /// Adds the gradient of the layer's output, for [`backward_weight`] and [`backward_tile`].
+    pub fn add_gradient(&mut self, d_y: &Buffer<f32>, size: Size, stream: &Stream) -> Result<()> {
+        ensure(d_y.len() == size.rows.saturating_mul(size.outputs), "linear_tile", || {
+            format!("{} gradients for {} rows of {}", d_y.len(), size.rows, size.outputs)
+        })?;
+        if stream.device() == Device::Cpu {
+            return Ok(());
+        }
+        let d_y = d_y.on(stream)?;
+        let (prepared, bytes) = self.raw(stream)?;
+        launch!(stream, recis_linear_tile_prepare_backward(d_y, &size.raw(), prepared, bytes))
+    }
+
+    fn raw(&mut self, stream: &Stream) -> Result<(*mut c_void, usize)> {
+        if self.0.is_empty() { Ok((std::ptr::null_mut(), 0)) } else { scratch_on(&mut self.0, stream) }
+    }
+}
+
 /// `y = X Wᵀ + b`: `weight` [outputs, inputs], `bias` `[outputs]`, `y` [rows, outputs]; X is the
 /// concatenation of `dense` and `tiles`, whose columns must not overlap; columns that none covers
 /// count as zero.
+#[allow(clippy::too_many_arguments)]
 pub fn forward(
     dense: &[Dense<'_>],
     tiles: &[Tile<'_>],
@@ -59,6 +137,7 @@ pub fn forward(
     bias: &Buffer<f32>,
     y: &mut Buffer<f32>,
     size: Size,
+    prepared: &mut Prepared,
     stream: &Stream,
 ) -> Result<()> {
     check(dense, tiles, (y.len(), weight.len(), bias.len()), size)?;
@@ -80,6 +159,7 @@ pub fn forward(
             let mut scratch = inputs.workspace(size, stream)?;
             let (dense, dense_count, tiles, tile_count) = inputs.raw();
             let (weight, bias, y) = (weight.on(stream)?, bias.on(stream)?, y.on_mut(stream)?);
+            let (prepared, prepared_bytes) = prepared.raw(stream)?;
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
@@ -92,6 +172,8 @@ pub fn forward(
                     bias,
                     y,
                     &size.raw(),
+                    prepared,
+                    prepared_bytes,
                     scratch,
                     bytes
                 )
@@ -111,6 +193,7 @@ pub fn backward_weight(
     d_bias: &mut Buffer<f32>,
     size: Size,
     accumulate: bool,
+    prepared: &mut Prepared,
     stream: &Stream,
 ) -> Result<()> {
     check(dense, tiles, (d_y.len(), d_weight.len(), d_bias.len()), size)?;
@@ -134,6 +217,7 @@ pub fn backward_weight(
             let mut scratch = inputs.workspace(size, stream)?;
             let (dense, dense_count, tiles, tile_count) = inputs.raw();
             let (d_y, d_weight, d_bias) = (d_y.on(stream)?, d_weight.on_mut(stream)?, d_bias.on_mut(stream)?);
+            let (prepared, prepared_bytes) = prepared.raw(stream)?;
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
@@ -147,6 +231,8 @@ pub fn backward_weight(
                     d_bias,
                     &size.raw(),
                     i32::from(accumulate),
+                    prepared,
+                    prepared_bytes,
                     scratch,
                     bytes
                 )
@@ -198,6 +284,7 @@ pub fn backward_tile(
     weight: &Buffer<f32>,
     d_embeddings: &mut Buffer<f32>,
     size: Size,
+    prepared: &mut Prepared,
     stream: &Stream,
 ) -> Result<()> {
     check(&[], std::slice::from_ref(tile), (d_y.len(), weight.len(), size.outputs), size)?;
@@ -226,6 +313,7 @@ pub fn backward_tile(
             )?;
             let (d_y, weight, d_embeddings) =
                 (d_y.on(stream)?, weight.on(stream)?, d_embeddings.on_mut(stream)?);
+            let (prepared, prepared_bytes) = prepared.raw(stream)?;
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
@@ -236,6 +324,8 @@ pub fn backward_tile(
                     weight,
                     d_embeddings,
                     &size.raw(),
+                    prepared,
+                    prepared_bytes,
                     scratch,
                     bytes
                 )

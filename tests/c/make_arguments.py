@@ -24,7 +24,7 @@ TOO_LARGE = {"table": 4096, "logical_table": 4096, "modulus": 0}
 OPTIONAL = {
     ("recis_ragged", "weights"), ("recis_ids_column", "offsets"), ("recis_gradients", "count"),
     ("*", "count const uint32_t *"), ("*", "weights const float *"), ("recis_bce_forward", "d_prediction"),
-    ("recis_linear_tile_workspace_size", "occurrences"), ("recis_hash_table_find_or_insert", "counters"),
+    ("recis_linear_tile_workspace_size", "occurrences"), ("recis_tile", "range"), ("recis_hash_table_find_or_insert", "counters"),
 }
 # Fields in the order of their structs.
 STRUCTS = {
@@ -38,7 +38,7 @@ STRUCTS = {
     "recis_occurrences": ["positions", "starts", "table_offsets", "total", "table"],
     "recis_linear_size": ["rows", "inputs", "outputs", "precision"],
     "recis_dense_columns": ["x", "width", "first_column"],
-    "recis_tile": ["lookup", "tile_len", "first_column"],
+    "recis_tile": ["lookup", "tile_len", "first_column", "range"],
     "recis_mlp_layer": ["weight", "bias", "d_weight", "d_bias", "inputs", "outputs"],
 }
 FIELDS = {
@@ -52,6 +52,8 @@ STRUCT_FIELDS = {("recis_mlp_layer", "outputs"): 1}
 PLACES = {"recis_dense_columns": 8, "recis_tile": 0}
 # Where a dense column alone is asked for, and what else differs by function.
 BY_FUNCTION = {("recis_linear_tile_backward_dense", "width"): 4}
+# No layer of these sizes has any.
+PREPARED = {"prepared": "NULL", "prepared_bytes": "0"}
 # Sizes at which every function that takes scratch memory needs some. Such calls are refused: no array has
 # to be that large.
 LARGE = {"rows": 100000}
@@ -135,6 +137,8 @@ class Call:
             return "&bytes"
         if name == "workspace_bytes":
             return "SIZE_MAX" if large else "WORKSPACE"
+        if name in PREPARED:
+            return PREPARED[name]
         if "*" in kind:
             return f"array({next(arrays)})" if name != "workspace" else "workspace"
         if kind.startswith("recis_"):
@@ -150,7 +154,7 @@ class Call:
         """(place, field, value, what the message must say)"""
         for i, (kind, name) in enumerate(self.parameters):
             struct = kind.replace("const ", "").rstrip("* ")
-            if kind == "recis_stream_t" or name == "workspace":
+            if kind == "recis_stream_t" or name == "workspace" or name in PREPARED:
                 continue
             if struct in STRUCTS:
                 if not self.may_be_null("", name):

@@ -133,7 +133,7 @@ fn the_bindings_lay_structs_out_as_the_library() {
         recis_occurrences { positions, starts, table_offsets, total, table }
         recis_linear_size { rows, inputs, outputs, precision }
         recis_dense_columns { x, width, first_column }
-        recis_tile { lookup, tile_len, first_column }
+        recis_tile { lookup, tile_len, first_column, range }
         recis_mlp_layer { weight, bias, d_weight, d_bias, inputs, outputs }
     };
     // SAFETY: it takes nothing and returns a number.

@@ -1,8 +1,10 @@
+use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
 use recis::ffi::simt::{
     recis_linear_tile_backward_dense, recis_linear_tile_backward_tile, recis_linear_tile_backward_weight,
-    recis_linear_tile_forward, recis_linear_tile_workspace_size,
+    recis_linear_tile_forward, recis_linear_tile_prepare, recis_linear_tile_prepare_backward,
+    recis_linear_tile_prepare_size, recis_linear_tile_workspace_size,
 };
 use recis::ffi::{
     recis_dense_columns, recis_linear_size, recis_lookup, recis_occurrences, recis_precision, recis_tile,
@@ -93,7 +95,12 @@ impl TileData {
             starts: padded(starts, total + 1),
             // Of two tables, the ids are the second one's.
             table_offsets: Guarded::new(&[0, 0, unique as u32]),
-            tile: recis_tile { lookup, tile_len: tile_len as i64, first_column: first_column as i64 },
+            tile: recis_tile {
+                lookup,
+                tile_len: tile_len as i64,
+                first_column: first_column as i64,
+                range: null(),
+            },
             uses,
         }
     }
@@ -130,6 +137,7 @@ struct Layer {
     tile_arguments: Vec<recis_tile>,
     x: Vec<f32>,
     covered: Vec<bool>,
+    prepared: Option<Guarded<u8>>,
 }
 
 impl Layer {
@@ -148,6 +156,7 @@ impl Layer {
             tile_arguments: vec![],
             x: vec![0.0; rows * inputs],
             covered: vec![false; inputs],
+            prepared: None,
         };
         for (i, &(first_column, input)) in of.iter().enumerate() {
             let seed = 100 + 10 * i as u64;
@@ -199,7 +208,44 @@ impl Layer {
         Guarded::new(&vec![0x55u8; bytes])
     }
 
+    /// Prepares the factors of all passes, if the layer has a use for that.
+    fn prepare(&mut self, weight: &Guarded<f32>, d_y: &Guarded<f32>) -> bool {
+        let (dense, dense_count) = (self.dense.as_ptr(), self.dense.len() as i64);
+        let (tiles, tile_count) = (self.tile_arguments.as_ptr(), self.tiles.len() as i64);
+        let mut bytes = 0;
+        ok(unsafe {
+            recis_linear_tile_prepare_size(dense, dense_count, tiles, tile_count, &self.size, &mut bytes)
+        });
+        if bytes == 0 {
+            return false;
+        }
+        let memory = Guarded::new(&vec![0xffu8; bytes]);
+        let (weight, to) = (weight.ptr(), memory.ptr().cast());
+        ok(unsafe {
+            recis_linear_tile_prepare(
+                dense,
+                dense_count,
+                tiles,
+                tile_count,
+                weight,
+                &self.size,
+                to,
+                bytes,
+                STREAM,
+            )
+        });
+        ok(unsafe { recis_linear_tile_prepare_backward(d_y.ptr(), &self.size, to, bytes, STREAM) });
+        self.prepared = Some(memory);
+        true
+    }
+
+    fn prepared(&self) -> (*mut c_void, usize) {
+        let prepared = self.prepared.as_ref();
+        prepared.map_or((null_mut(), 0), |memory| (memory.ptr().cast(), memory.to_vec().len()))
+    }
+
     fn forward(&self, weight: *const f32, bias: *const f32, y: *mut f32, workspace: &Guarded<u8>) -> i32 {
+        let (prepared, prepared_bytes) = self.prepared();
         unsafe {
             recis_linear_tile_forward(
                 self.dense.as_ptr(),
@@ -210,6 +256,8 @@ impl Layer {
                 bias,
                 y,
                 &self.size,
+                prepared,
+                prepared_bytes,
                 workspace.ptr().cast(),
                 workspace.to_vec().len(),
                 STREAM,
@@ -225,6 +273,7 @@ impl Layer {
         accumulate: i32,
         workspace: &Guarded<u8>,
     ) -> i32 {
+        let (prepared, prepared_bytes) = self.prepared();
         unsafe {
             recis_linear_tile_backward_weight(
                 self.dense.as_ptr(),
@@ -236,6 +285,8 @@ impl Layer {
                 d_bias,
                 &self.size,
                 accumulate,
+                prepared,
+                prepared_bytes,
                 workspace.ptr().cast(),
                 workspace.to_vec().len(),
                 STREAM,
@@ -243,8 +294,18 @@ impl Layer {
         }
     }
 
-    /// All passes, each twice.
-    fn run(&self) {
+    /// All passes, each twice; and again with prepared factors, if the layer has a use for that.
+    fn run(&mut self) {
+        self.run_passes();
+        let [rows, inputs, outputs] =
+            [self.size.rows, self.size.inputs, self.size.outputs].map(|size| size as usize);
+        let (weight, d_y) = (tame_floats(2, inputs * outputs), tame_floats(4, rows * outputs));
+        if self.prepare(&Guarded::new(&weight), &Guarded::new(&d_y)) {
+            self.run_passes();
+        }
+    }
+
+    fn run_passes(&self) {
         let [rows, inputs, outputs] =
             [self.size.rows, self.size.inputs, self.size.outputs].map(|size| size as usize);
         let workspace = self.workspace();
@@ -315,6 +376,7 @@ impl Layer {
     fn run_tile(&self, data: &TileData, d_y: &[f32], weight: &[f32], workspace: &Guarded<u8>) {
         let (inputs, outputs) = (self.size.inputs as usize, self.size.outputs as usize);
         let (dim, first) = (data.tile.lookup.dim as usize, data.tile.first_column as usize);
+        let (prepared, prepared_bytes) = self.prepared();
         let old = tame_floats(9, data.uses.len() * dim);
         let (on_d_y, on_weight) = (Guarded::new(d_y), Guarded::new(weight));
         let backward_tile = || {
@@ -327,6 +389,8 @@ impl Layer {
                     on_weight.ptr(),
                     d_embeddings.ptr(),
                     &self.size,
+                    prepared,
+                    prepared_bytes,
                     workspace.ptr().cast(),
                     workspace.to_vec().len(),
                     STREAM,
@@ -396,6 +460,24 @@ fn large_tiles() {
     Layer::new(1028, 1092, 68, &of).run();
     let of = [(1, Dense(131)), (132, Tile(80, 7)), (692, Tile(24, 17))];
     Layer::new(1025, 1101, 65, &of).run();
+}
+
+#[test]
+fn prepared_factors() {
+    // Runs that end within a step, the next one behind it or within it; gaps; more steps than stages.
+    let of = [
+        (8, Dense(24)),
+        (32, Tile(37, 8)),
+        (328, Tile(11, 24)),
+        (616, Dense(8)),
+        (632, Tile(33, 16)),
+    ];
+    let mut layer = Layer::new(130, 1160, 72, &of);
+    layer.run();
+    assert!(layer.prepared.is_some());
+    let mut layer = Layer::new(65, 128, 128, &[(0, Tile(16, 8))]);
+    layer.run();
+    assert!(layer.prepared.is_some());
 }
 
 #[test]
@@ -501,7 +583,19 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let tile = |tile: *const recis_tile, occurrences: *const recis_occurrences, d_y, bytes| unsafe {
         let memory = workspace.ptr().cast();
         let to = d_embeddings.ptr();
-        recis_linear_tile_backward_tile(tile, occurrences, d_y, w, to, &layer.size, memory, bytes, STREAM)
+        recis_linear_tile_backward_tile(
+            tile,
+            occurrences,
+            d_y,
+            w,
+            to,
+            &layer.size,
+            null_mut(),
+            0,
+            memory,
+            bytes,
+            STREAM,
+        )
     };
     let (argument, occurrences) = (&layer.tile_arguments[0], layer.tiles[0].occurrences());
     let bytes = workspace.to_vec().len();

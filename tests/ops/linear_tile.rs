@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
-use recis::device::{Buffer, Stream};
+use recis::device::{Buffer, Device, Stream};
 use recis::ops::combine::Occurrences;
 use recis::ops::linear;
 use recis::ops::linear_tile::{
-    Dense, Lookup, Precision, Size, Tile, backward_dense, backward_tile, backward_weight, forward,
+    Dense, Lookup, Precision, Prepared, Size, Tile, backward_dense, backward_tile, backward_weight, forward,
 };
 
 use crate::common::{
@@ -31,8 +31,19 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(rows: usize, dim: usize, tile_len: usize, max_len: usize, stream: &'a Stream) -> Self {
+        Self::of_widths([5, 9], rows, dim, tile_len, max_len, stream)
+    }
+
+    /// Of so many dense columns and outputs.
+    fn of_widths(
+        [dense_width, outputs]: [usize; 2],
+        rows: usize,
+        dim: usize,
+        tile_len: usize,
+        max_len: usize,
+        stream: &'a Stream,
+    ) -> Self {
         let mut rng = rng((rows + dim * 1000 + max_len) as u64);
-        let (dense_width, outputs) = (5, 9);
         let size =
             Size { rows, inputs: dense_width + 2 * dim * tile_len, outputs, precision: Precision::Fp32 };
         let features = [0, 1].map(|_| Feature::random(&mut rng, 0, rows, max_len, UNIQUE));
@@ -91,11 +102,20 @@ impl<'a> Case<'a> {
         input.into()
     }
 
+    fn prepared(&self) -> Prepared {
+        let (size, stream) = (self.size, self.stream);
+        let made = Prepared::new(&self.dense(), &self.tiles(), &self.weight_there, size, stream);
+        let mut prepared = made.unwrap();
+        prepared.add_gradient(&on(&self.d_y[..], stream), size, stream).unwrap();
+        prepared
+    }
+
     fn forward(&self) -> Vec<f32> {
         let mut y = on(vec![0.0; self.size.rows * self.size.outputs], self.stream);
         let bias = on(&self.bias[..], self.stream);
-        forward(&self.dense(), &self.tiles(), &self.weight_there, &bias, &mut y, self.size, self.stream)
-            .unwrap();
+        let (dense, tiles, mut prepared) = (self.dense(), self.tiles(), self.prepared());
+        let (weight, size, stream) = (&self.weight_there, self.size, self.stream);
+        forward(&dense, &tiles, weight, &bias, &mut y, size, &mut prepared, stream).unwrap();
         read(&y, self.stream)
     }
 
@@ -106,7 +126,8 @@ impl<'a> Case<'a> {
         let mut d_bias = on(vec![0.0; self.size.outputs], stream);
         let (dense, tiles, size) = (self.dense(), self.tiles(), self.size);
         for accumulate in [false, true].into_iter().take(1 + usize::from(accumulate)) {
-            backward_weight(&dense, &tiles, &d_y, &mut d_weight, &mut d_bias, size, accumulate, stream)
+            let (d_weight, d_bias, prepared) = (&mut d_weight, &mut d_bias, &mut self.prepared());
+            backward_weight(&dense, &tiles, &d_y, d_weight, d_bias, size, accumulate, prepared, stream)
                 .unwrap();
         }
         (read(&d_weight, stream), read(&d_bias, stream))
@@ -117,7 +138,8 @@ impl<'a> Case<'a> {
         let (d_y, stream) = (on(&self.d_y[..], self.stream), self.stream);
         let mut d_embeddings = on(vec![1.0; self.looked_up.embeddings.len()], stream);
         for tile in self.tiles() {
-            backward_tile(&tile, &d_y, &self.weight_there, &mut d_embeddings, self.size, stream).unwrap();
+            let (weight, d_embeddings) = (&self.weight_there, &mut d_embeddings);
+            backward_tile(&tile, &d_y, weight, d_embeddings, self.size, &mut self.prepared(), stream).unwrap();
         }
         self.looked_up.by_key(&d_embeddings, 1.0, stream)
     }
@@ -191,6 +213,19 @@ fn equals_the_layer_on_the_written_input() {
     });
 }
 
+/// On a device that prepares factors.
+#[test]
+fn wide_layers_equal_the_layer_on_the_written_input() {
+    each(|stream| {
+        check(&Case::of_widths([24, 72], 150, 8, 25, 40, stream));
+        // As wide as devices want it.
+        if !matches!(stream.device(), Device::Cpu | Device::Simt) {
+            check(&Case::of_widths([40, 128], 300, 16, 300, 400, stream));
+            check(&Case::of_widths([8, 88], 1024, 24, 200, 250, stream));
+        }
+    });
+}
+
 #[test]
 fn neither_threads_nor_a_second_run_change_a_bit() {
     each(|stream| {
@@ -211,7 +246,8 @@ fn inputs_that_do_not_fit_are_refused() {
         let bias = on(&case.bias[..], stream);
         let mut y = on(vec![0.0; 4 * case.size.outputs], stream);
         let mut run = |dense: &[Dense<'_>], tiles: &[Tile<'_>]| {
-            forward(dense, tiles, &case.weight_there, &bias, &mut y, case.size, stream)
+            let prepared = &mut Prepared::nothing(stream).unwrap();
+            forward(dense, tiles, &case.weight_there, &bias, &mut y, case.size, prepared, stream)
                 .unwrap_err()
                 .to_string()
         };
@@ -231,7 +267,10 @@ fn inputs_that_do_not_fit_are_refused() {
     let mut y = on(vec![0.0; 4 * case.size.outputs], stream);
     let mut run = |tile| {
         let bias = on(&case.bias[..], stream);
-        forward(&[], &[tile], &case.weight_there, &bias, &mut y, case.size, stream).unwrap_err().to_string()
+        let prepared = &mut Prepared::nothing(stream).unwrap();
+        forward(&[], &[tile], &case.weight_there, &bias, &mut y, case.size, prepared, stream)
+            .unwrap_err()
+            .to_string()
     };
     let [mut tile, _] = case.tiles();
     let unique = tile.lookup.embeddings.len() / 2;
@@ -268,9 +307,11 @@ fn indices_that_lead_nowhere_do_no_harm() {
         let [weight, mut d_weight] = [0, 1].map(|_| on(vec![0.5; outputs * dim * tile_len], stream));
         let [bias, mut d_bias] = [0, 1].map(|_| on(vec![0.5; outputs], stream));
         let (mut y, mut d) = (on(vec![0.0; rows * outputs], stream), on([0.0; 20], stream));
-        forward(&[], &[tile], &weight, &bias, &mut y, size, stream).unwrap();
-        backward_weight(&[], &[tile], &y, &mut d_weight, &mut d_bias, size, false, stream).unwrap();
-        backward_tile(&tile, &y, &weight, &mut d, size, stream).unwrap();
+        let p = &mut Prepared::new(&[], &[tile], &weight, size, stream).unwrap();
+        forward(&[], &[tile], &weight, &bias, &mut y, size, p, stream).unwrap();
+        p.add_gradient(&y, size, stream).unwrap();
+        backward_weight(&[], &[tile], &y, &mut d_weight, &mut d_bias, size, false, p, stream).unwrap();
+        backward_tile(&tile, &y, &weight, &mut d, size, p, stream).unwrap();
         stream.synchronize().unwrap();
     });
 }

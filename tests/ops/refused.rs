@@ -177,6 +177,7 @@ fn layers_and_combiners_refuse_other_devices() {
         let size = Size { rows: 2, inputs: 2, outputs: 2, precision: Precision::Fp32 };
         let dense = [linear_tile::Dense { x: &bias, width: 1, first_column: 0 }];
         let tile = linear_tile::Tile { lookup, tile_len: 1, first_column: 0 };
+        let prepared = &mut linear_tile::Prepared::nothing(s).unwrap();
         let calls = vec![
             ("combine.forward", combine::forward(&lookup, None, one, &mut y, place, s)),
             ("combine.backward", combine::backward(&lookup, None, one, &x, place, &mut y, s)),
@@ -187,14 +188,14 @@ fn layers_and_combiners_refuse_other_devices() {
                 linear::backward_weight(&x, &x, &mut y, &mut d_bias, size, false, s)
             }),
             ("linear.backward_input", linear::backward_input(&x, &x, &mut d_x, size, s)),
-            ("linear_tile.forward", linear_tile::forward(&dense, &[], &x, &bias, &mut y, size, s)),
+            ("linear_tile.forward", linear_tile::forward(&dense, &[], &x, &bias, &mut y, size, prepared, s)),
             ("linear_tile.backward_weight", {
-                linear_tile::backward_weight(&dense, &[], &x, &mut y, &mut d_bias, size, false, s)
+                linear_tile::backward_weight(&dense, &[], &x, &mut y, &mut d_bias, size, false, prepared, s)
             }),
             ("linear_tile.backward_dense", {
                 linear_tile::backward_dense(&x, &x, &mut d_bias, 1, 0, size, s)
             }),
-            ("linear_tile.backward_tile", linear_tile::backward_tile(&tile, &x, &x, &mut d_x, size, s)),
+            ("linear_tile.backward_tile", linear_tile::backward_tile(&tile, &x, &x, &mut d_x, size, prepared, s)),
             ("mlp", {
                 let (mut d_weight, mut d_bias, mut loss) = (bias.clone(), on([0.0], there), on([0.0], there));
                 let (d_weight, d_bias, loss) = (&mut d_weight, &mut d_bias, &mut loss);

@@ -8,7 +8,7 @@ use crate::dist::Communicator;
 use crate::nn::Parameter;
 use crate::nn::embedding::EmbeddingEngine;
 use crate::nn::layer::{Backward, Layer, Sequential};
-use crate::ops::linear_tile::{self, Precision, Size};
+use crate::ops::linear_tile::{self, Precision, Prepared, Size};
 use crate::{Error, Result};
 
 use super::inputs::Inputs;
@@ -20,6 +20,8 @@ pub(super) struct Network {
     precision: Precision,
     /// Whether the layers behind the first are trained in one operation with the loss.
     tail_fused: bool,
+    /// What a first layer that gathers its input shares between the passes over a batch.
+    prepared: Prepared,
 }
 
 /// A layer and what it works on.
@@ -58,7 +60,8 @@ impl Network {
         if nodes.is_empty() || width != 1 {
             return Err(Error::Model(format!("the network ends in {width} values a row; it must end in 1")));
         }
-        Ok(Self { nodes, parameters, precision, tail_fused: false })
+        let prepared = Prepared::nothing(stream)?;
+        Ok(Self { nodes, parameters, precision, tail_fused: false, prepared })
     }
 
     /// From now on trains the layers behind the first in one operation with the loss, [`BceLoss`], if they
@@ -103,7 +106,9 @@ impl Network {
         if inputs.is_fused() {
             let (weight, bias) = (&parameters[0].value, &parameters[1].value);
             let (tiles, size) = (inputs.tiles(embeddings)?, first.size(rows, self.precision));
-            linear_tile::forward(&dense, &tiles, weight, bias, &mut first.y, size, stream)?;
+            self.prepared = Prepared::new(&dense, &tiles, weight, size, stream)?;
+            let prepared = &mut self.prepared;
+            linear_tile::forward(&dense, &tiles, weight, bias, &mut first.y, size, prepared, stream)?;
         } else {
             first.layer.forward(parameters, dense[0].x, &mut first.y, rows, stream)?;
         }
@@ -149,8 +154,10 @@ impl Network {
             let (d_weight, d_bias) = (&mut weight[0].grad, &mut bias[0].grad);
             let (dense, tiles, size) =
                 (inputs.dense(), inputs.tiles(embeddings)?, first.size(rows, self.precision));
+            let prepared = &mut self.prepared;
+            prepared.add_gradient(d_y, size, stream)?;
             return linear_tile::backward_weight(
-                &dense, &tiles, d_y, d_weight, d_bias, size, accumulate, stream,
+                &dense, &tiles, d_y, d_weight, d_bias, size, accumulate, prepared, stream,
             );
         }
         let Some((x, mut d_x)) = inputs.whole() else {
@@ -166,7 +173,7 @@ impl Network {
     /// The rest of [`Network::backward`] if the first layer gathers its input: to the gradients of the runs
     /// of `inputs`, and of the tiles' embeddings.
     pub fn backward_inputs(
-        &self,
+        &mut self,
         inputs: &mut Inputs,
         embeddings: &mut EmbeddingEngine,
         d_prediction: &Buffer<f32>,
@@ -178,10 +185,10 @@ impl Network {
         }
         let (first, weight) = (&self.nodes[0], &self.parameters[self.nodes[0].parameters.start].value);
         let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
-        let size = first.size(rows, self.precision);
+        let (size, prepared) = (first.size(rows, self.precision), &mut self.prepared);
         for (name, first_column) in inputs.gathered() {
             embeddings.tile_backward(name, first_column, |tile, d_embeddings| {
-                linear_tile::backward_tile(tile, d_y, weight, d_embeddings, size, stream)
+                linear_tile::backward_tile(tile, d_y, weight, d_embeddings, size, prepared, stream)
             })?;
         }
         inputs.each_gradient(rows, stream, |d_x, width, first_column| {

@@ -1,0 +1,230 @@
+// The products of linear_tile in halves.cuh's parts: where they fit, a layer's memory, and the launches.
+#include "linear_tile_forward.cuh"
+#include "linear_tile_input.cuh"
+#include "linear_tile_prepare.cuh"
+#include "linear_tile_weight.cuh"
+
+#include <algorithm>
+
+namespace recis {
+namespace {
+
+constexpr int64_t kMultiprocessors = 132;
+
+// Cuts a layer's memory. The weight and the gradient come first: where they are depends on the size alone.
+template <class F>
+HalfLayer cut_blocks(const recis_linear_size& size, Workspace& memory) {
+  HalfLayer layer{};
+  layer.rows = int(size.rows);
+  layer.padded_rows = int((size.rows + kTileRows - 1) / kTileRows * kTileRows);
+  layer.inputs = int(size.inputs);
+  layer.outputs = int(size.outputs);
+  const int64_t output_tiles = layer.output_tiles();
+  layer.weight.units = memory.take<Unit>(output_tiles * layer.weight_units<F>() * kTileColumns);
+  layer.weight.unscale = memory.take<float>(output_tiles * layer.groups());
+  layer.d_y.units = memory.take<Unit>(output_tiles * layer.padded_rows * (kTileColumns / kUnit) * F::kParts);
+  layer.d_y.unscale = memory.take<float>(layer.padded_rows / F::kStep * output_tiles);
+  return layer;
+}
+
+template <class F>
+HalfLayer cut_layer(const Runs& runs, const recis_linear_size& size, Workspace& memory) {
+  HalfLayer layer = cut_blocks<F>(size, memory);
+  auto& [all, count, chunks] = layer.runs;
+  count = runs.count;
+  for (int i = 0; i < count; ++i) {
+    const Run& from = runs.run[i];
+    HalfRun& run = all[i];
+    run.x = from.x;
+    run.range = from.range;
+    run.inverse = from.tile ? from.inverse : nullptr;
+    run.offsets = from.offsets;
+    run.capacity = from.capacity;
+    run.unique = from.tile ? from.unique : uint32_t(size.rows);
+    run.dim = from.tile ? from.dim : from.columns;
+    run.positions = from.tile ? from.tile_len : 1;
+    run.first_column = from.first_column;
+    run.columns = from.columns;
+  }
+  std::sort(all, all + count, [](auto& a, auto& b) { return a.first_column < b.first_column; });
+  for (int i = 0; i < count; ++i) {
+    HalfRun& run = all[i];
+    const int steps = (run.columns + F::kStep - 1) / F::kStep;
+    run.first_chunk = chunks;
+    chunks += steps;
+    run.room = steps * F::kStep;
+    if (i + 1 < count) run.room = std::min(run.room, all[i + 1].first_column - run.first_column);
+    const int64_t row_bytes = int64_t(run.dim) / kUnit * F::kParts * int64_t(sizeof(Unit));
+    // Room for the copies of a table that is small.
+    const int64_t copies = std::min(kCopiesBytes, (kMostCopies - 1) * run.unique * row_bytes);
+    run.units = memory.take<Unit>((run.unique * row_bytes + copies) / int64_t(sizeof(Unit)));
+    run.table = memory.take<HalfTable>(1);
+    run.largest = memory.take<float>(kLargestBlocks);
+    run.places = memory.take<uint32_t>(int64_t(run.positions) * layer.padded_rows);
+  }
+  return layer;
+}
+
+// What `run` makes of the precision's format.
+template <class Run>
+auto in_format(recis_precision precision, Run run) {
+  return at_precision(precision, [&](auto constant) { return run(Format<constant()>()); });
+}
+
+struct Spread {
+  unsigned tiles, splits;
+};
+Spread forward_spread(const HalfLayer& layer) {
+  const int64_t tiles = int64_t(layer.row_tiles()) * layer.output_tiles();
+  // Shorter splits cost more in partial sums than they gain.
+  constexpr int64_t kSplitSteps = 4;
+  const int64_t splits = std::min(kMultiprocessors / tiles, layer.runs.chunks / kSplitSteps);
+  return {unsigned(tiles), unsigned(std::max<int64_t>(splits, 1))};
+}
+size_t partial_bytes(Spread spread) {
+  return size_t(spread.tiles) * spread.splits * kTileRows * kTileColumns * sizeof(float);
+}
+
+}  // namespace
+
+bool halves_fit_size(const recis_linear_size& size) {
+#ifndef RECIS_SIMT
+  if (!kernels_have_wgmma()) return false;
+#endif
+  const auto [rows, inputs, outputs, precision] = size;
+  constexpr int64_t kMost = 1 << 24;
+  return rows > kTileRows / 2 && rows <= kMost && outputs > kTileColumns / 2 && outputs <= kTileColumns &&
+         outputs % kUnit == 0 && inputs % kUnit == 0 && inputs <= kMost;
+}
+
+bool halves_fit(const Runs& runs, const recis_linear_size& size) {
+#ifdef RECIS_SIMT
+  constexpr int64_t kEnough = 1;
+#else
+  // Tiles of the weight's gradient that are worth it.
+  constexpr int64_t kEnough = 66;
+#endif
+  if (!halves_fit_size(size)) return false;
+  int64_t tiles = 0;
+  for (int i = 0; i < runs.count; ++i) {
+    const Run& run = runs.run[i];
+    const int64_t dim = run.tile ? run.dim : run.columns, count = run.tile ? run.unique : size.rows;
+    // Kernels count a table's units in 32 bits.
+    if (dim % kUnit != 0 || run.first_column % kUnit != 0 || count * dim >= int64_t(1) << 31) return false;
+    tiles += (run.columns + kTileColumns - 1) / kTileColumns;
+  }
+  return tiles >= kEnough;
+}
+
+size_t half_layer_bytes(const Runs& runs, const recis_linear_size& size) {
+  return in_format(size.precision, [&](auto format) {
+    Workspace memory;
+    cut_layer<decltype(format)>(runs, size, memory);
+    return memory.bytes();
+  });
+}
+
+size_t half_blocks_bytes(const recis_linear_size& size) {
+  return in_format(size.precision, [&](auto format) {
+    Workspace memory;
+    cut_blocks<decltype(format)>(size, memory);
+    return memory.bytes();
+  });
+}
+
+size_t half_forward_bytes(const Runs& runs, const recis_linear_size& size) {
+  return in_format(size.precision, [&](auto format) {
+    Workspace memory;
+    return partial_bytes(forward_spread(cut_layer<decltype(format)>(runs, size, memory)));
+  });
+}
+
+int prepare_halves(const char* op, const Runs& runs, const float* weight, const recis_linear_size& size,
+                   void* memory, recis_stream_t stream) {
+  return in_format(size.precision, [&](auto format) {
+    using F = decltype(format);
+    Workspace workspace(memory);
+    const HalfLayer layer = cut_layer<F>(runs, size, workspace);
+    int64_t blocks = int64_t(layer.output_tiles()) * layer.runs.chunks + layer.runs.count * kLargestBlocks;
+    int64_t largest = 1;
+    for (int i = 0; i < layer.runs.count; ++i) {
+      blocks += places_blocks(layer, layer.runs.run[i]);
+      largest = std::max(largest, int64_t(layer.runs.run[i].unique) * layer.runs.run[i].dim / kUnit);
+    }
+    if (int status = launch(op, prepare_kernel<F>, unsigned(blocks), kThreads, 0, stream, layer, weight))
+      return status;
+    const dim3 grid(blocks_for(largest, kMultiprocessors), unsigned(layer.runs.count));
+    return launch(op, split_tables_kernel<F>, grid, kThreads, 0, stream, layer.runs);
+  });
+}
+
+int prepare_half_gradient(const char* op, const float* d_y, const recis_linear_size& size, void* memory,
+                          recis_stream_t stream) {
+  return in_format(size.precision, [&](auto format) {
+    using F = decltype(format);
+    Workspace workspace(memory);
+    const HalfLayer layer = cut_blocks<F>(size, workspace);
+    const unsigned blocks = unsigned(layer.padded_rows / F::kStep * layer.output_tiles());
+    return launch(op, split_gradient_kernel<F>, blocks, kThreads, 0, stream, layer, d_y);
+  });
+}
+
+int half_forward(const char* op, const Runs& runs, const float* bias, float* y, const recis_linear_size& size,
+                 void* memory, void* workspace, recis_stream_t stream) {
+  return in_format(size.precision, [&](auto format) {
+    using F = decltype(format);
+    static_assert(sizeof(ForwardShared<F>) <= kMostShared);
+    Workspace cut(memory);
+    const HalfLayer layer = cut_layer<F>(runs, size, cut);
+    const auto [tiles, splits] = forward_spread(layer);
+    auto* const partial = static_cast<Pack<float>*>(workspace);
+    if (int status = launch(op, half_forward_kernel<F>, tiles * splits, kProductThreads, sizeof(ForwardShared<F>),
+                            stream, layer, partial, tiles, splits))
+      return status;
+    return launch(op, half_reduce_kernel, tiles * kSumPacks, kGroups * kGroupThreads, 0, stream, partial, tiles,
+                  splits, layer.row_tiles(), layer.rows, layer.outputs, bias, y);
+  });
+}
+
+int half_weight_gradient(const char* op, const Runs& runs, float* d_weight, const recis_linear_size& size,
+                         bool accumulate, void* memory, recis_stream_t stream) {
+  return in_format(size.precision, [&](auto format) {
+    using F = decltype(format);
+    static_assert(sizeof(WeightShared<F>) <= kMostShared);
+    Workspace cut(memory);
+    const HalfLayer layer = cut_layer<F>(runs, size, cut);
+    int64_t tiles = 0;
+    for (int i = 0; i < layer.runs.count; ++i) tiles += column_tiles(layer.runs.run[i]) * layer.output_tiles();
+    return launch(op, half_weight_kernel<F>, unsigned(std::min(tiles, kMultiprocessors)), kProductThreads,
+                  sizeof(WeightShared<F>), stream, layer, unsigned(tiles), d_weight, accumulate);
+  });
+}
+
+int half_input_gradient(const char* op, const Run& run, float* d_x, const recis_linear_size& size, void* memory,
+                        recis_stream_t stream) {
+  return in_format(size.precision, [&](auto format) {
+    using F = decltype(format);
+    using Shared = InputShared<F>;
+    static_assert(sizeof(Shared) <= kMostShared);
+    Workspace cut(memory);
+    const HalfLayer layer = cut_blocks<F>(size, cut);
+    HalfInput input{};
+    input.d_y = layer.d_y;
+    input.weight = layer.weight;
+    input.rows = layer.rows;
+    input.padded_rows = layer.padded_rows;
+    input.groups = layer.groups();
+    input.first_group = run.first_column / kUnit;
+    input.columns = run.columns;
+    input.offsets = run.offsets;
+    input.capacity = run.capacity;
+    input.dim = run.dim;
+    input.d_x = d_x;
+    const int64_t tiles = (run.columns + Shared::kColumns - 1) / Shared::kColumns;
+    const int64_t ranges = std::max<int64_t>(1, std::min(tiles, kMultiprocessors / layer.row_tiles()));
+    return launch(op, half_input_kernel<F>, unsigned(layer.row_tiles() * ranges), kProductThreads, sizeof(Shared),
+                  stream, input, unsigned(ranges));
+  });
+}
+
+}  // namespace recis

@@ -1,0 +1,96 @@
+// The products of linear_tile in halves.cuh's parts: a layer's factors as they are prepared, and what
+// linear_tile.cu calls.
+#pragma once
+
+#include "half_product.cuh"
+#include "linear_tile.cuh"
+
+namespace recis {
+
+// The embeddings of a tile that are there, as rows of units. Small ones are kept several times, for blocks to
+// choose from: if all read the same few lines, these become the limit.
+struct HalfTable {
+  float unscale;
+  int copies;
+  int copy_units;  // from one to the next
+};
+
+// Columns of one input. Dense columns count as a tile of one position, each row at its own place.
+struct HalfRun {
+  // As they were given:
+  const float* x;         // [unique, dim]
+  const uint32_t* range;  // the places that are the tile's; null: all
+  const uint32_t* inverse;  // null: dense
+  const int32_t* offsets;
+  int64_t capacity;
+  uint32_t unique;
+  int dim, positions, first_column, columns;
+  int room;               // columns up to the next run, or whole steps
+  int first_chunk;        // steps that runs before have
+  // As they are prepared:
+  Unit* units;            // [copies, unique, dim / 8, parts]
+  HalfTable* table;
+  float* largest;         // [kLargestBlocks]
+  uint32_t* places;       // [positions, padded rows], from the range's first on
+};
+
+struct HalfRuns {
+  HalfRun run[kMaxDense + kMaxTiles];
+  int count, chunks;
+};
+
+// A matrix as blocks of eight lines by a unit, with the inverse of each patch's scale.
+struct HalfBlocks {
+  Unit* units;
+  float* unscale;
+};
+
+// A layer's factors.
+struct HalfLayer {
+  HalfRuns runs;
+  HalfBlocks weight;  // [output tiles, units, 128 lines]; a patch is 128 lines by a step of columns, and
+                      // `unscale` has its number for each of its columns' units: [output tiles, inputs / 8]
+  HalfBlocks d_y;     // [output tiles, padded rows / 8, 128 columns' units, 8 lines]; a patch is a step of
+                      // rows by 128 columns, `unscale` [steps, output tiles]
+  int rows, padded_rows, inputs, outputs;
+
+  __host__ __device__ int output_tiles() const { return (outputs + kTileColumns - 1) / kTileColumns; }
+  __host__ __device__ int row_tiles() const { return padded_rows / kTileRows; }
+  __host__ __device__ int groups() const { return inputs / kUnit; }
+  // Units of a line of the weight; two steps may go beyond the last column.
+  template <class F>
+  __host__ __device__ int64_t weight_units() const {
+    return int64_t(groups() + 2 * F::kStep / kUnit) * F::kParts;
+  }
+};
+
+constexpr uint32_t kNoPlace = 0xffffffffu;
+
+// The run that a chunk is of, going on from one at or before it.
+__device__ __forceinline__ int run_of_chunk(const HalfRuns& runs, int chunk, int run = 0) {
+  while (run + 1 < runs.count && runs.run[run + 1].first_chunk <= chunk) ++run;
+  return run;
+}
+
+// Whether the device multiplies such a layer so, and what its size alone says of that.
+bool halves_fit(const Runs& runs, const recis_linear_size& size);
+bool halves_fit_size(const recis_linear_size& size);
+// The memory of a layer's factors, of the weight and the gradient among them, and of forward's scratch.
+size_t half_layer_bytes(const Runs& runs, const recis_linear_size& size);
+size_t half_blocks_bytes(const recis_linear_size& size);
+size_t half_forward_bytes(const Runs& runs, const recis_linear_size& size);
+
+// Each enqueues its part. `memory` is what prepare_halves() has filled, of half_layer_bytes().
+int prepare_halves(const char* op, const Runs& runs, const float* weight, const recis_linear_size& size,
+                   void* memory, recis_stream_t stream);
+int prepare_half_gradient(const char* op, const float* d_y, const recis_linear_size& size, void* memory,
+                          recis_stream_t stream);
+int half_forward(const char* op, const Runs& runs, const float* bias, float* y, const recis_linear_size& size,
+                 void* memory, void* workspace, recis_stream_t stream);
+int half_weight_gradient(const char* op, const Runs& runs, float* d_weight, const recis_linear_size& size,
+                         bool accumulate, void* memory, recis_stream_t stream);
+// d_x [rows, run's columns], but for padding, which is left as it is.
+int half_input_gradient(const char* op, const Run& run, float* d_x, const recis_linear_size& size, void* memory,
+                        recis_stream_t stream);
+
+}  // namespace recis

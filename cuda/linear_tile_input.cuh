@@ -1,0 +1,111 @@
+// The gradient of a tile's columns, d_x = d_y W, in parts: a block keeps 128 rows of d_y and goes through a
+// range of the columns.
+#pragma once
+
+#include "linear_tile_halves.cuh"
+
+namespace recis {
+
+template <class F>
+struct InputShared {
+  static constexpr int kStages = 4, kColumns = 128 / F::kParts;  // of a stage: two patches of the weight
+  LineTile8<kTileRows, kTileColumns / kUnit * F::kParts> d_y;
+  UnitTile<kTileColumns, kColumns / kUnit * F::kParts> weight[kStages];
+  float unscale[kStages][2];
+  Ring<kStages> ring;
+  Gate d_y_filled;
+};
+
+struct HalfInput {
+  HalfBlocks d_y, weight;  // of a layer of one output tile
+  int rows, padded_rows, groups;
+  int first_group, columns;     // of the tile
+  const int32_t* offsets;       // how long rows are
+  int64_t capacity;
+  int dim;
+  float* d_x;                   // [rows, columns]
+};
+
+// By one thread.
+template <class F>
+__device__ __forceinline__ void bring_input(const HalfInput& p, int first_row, int begin, int end,
+                                            InputShared<F>& shared) {
+  using Shared = InputShared<F>;
+  constexpr int kGroups = Shared::kColumns / kUnit;
+  shared.d_y_filled.arrive_expecting(sizeof shared.d_y.bytes);
+  shared.d_y_filled.copy_async(shared.d_y.bytes, p.d_y.units + int64_t(first_row) * (sizeof shared.d_y.bytes / kTileRows / sizeof(Unit)),
+                               sizeof shared.d_y.bytes);
+  const auto unscale = [&](int tile) {
+    const int group = p.first_group + tile * kGroups;
+    return float2{p.weight.unscale[min(group, p.groups - 1)],
+                  p.weight.unscale[min(group + kGroups / 2, p.groups - 1)]};
+  };
+  float2 next = unscale(begin);
+  for (int tile = begin; tile < end; ++tile) {
+    const Slot<Shared::kStages> slot(tile - begin);
+    Gate& filled = shared.ring.filled[slot.stage];
+    shared.ring.free[slot.stage].wait(slot.phase ^ 1);
+    shared.unscale[slot.stage][0] = next.x;
+    shared.unscale[slot.stage][1] = next.y;
+    auto& weight = shared.weight[slot.stage].bytes;
+    filled.arrive_expecting(sizeof weight);
+    filled.copy_async(weight, p.weight.units + int64_t(p.first_group + tile * kGroups) * F::kParts * kTileColumns,
+                      sizeof weight);
+    next = unscale(tile + 1);
+  }
+}
+
+template <class F>
+__global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const HalfInput p, unsigned ranges) {
+  wait_for_stream();
+#if defined(RECIS_WGMMA) || defined(RECIS_SIMT)
+  using Shared = InputShared<F>;
+  auto& shared = *dynamic_shared<Shared>();
+  if (threadIdx.x == 0) {
+    shared.ring.make(1);
+    shared.d_y_filled.make(1);
+  }
+  __syncthreads();
+  const int row_tiles = p.padded_rows / kTileRows, first_row = int(blockIdx.x) % row_tiles * kTileRows;
+  const int64_t range = blockIdx.x / row_tiles, tiles = (p.columns + Shared::kColumns - 1) / Shared::kColumns;
+  const int begin = int(tiles * range / ranges), end = int(tiles * (range + 1) / ranges);
+  const int group = int(threadIdx.x) / kGroupThreads, lane = int(threadIdx.x) % 32;
+  if (group == kGroups) {
+    if (threadIdx.x % kGroupThreads == 0) bring_input<F>(p, first_row, begin, end, shared);
+    return;
+  }
+  const int row = first_row + int(threadIdx.x) / 32 * 16 + lane / 4;
+  const float row_unscale = p.d_y.unscale[row / F::kStep];
+  int width[2];  // of the two rows, without padding
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int r = row + 8 * half;
+    const Segment segment = r < p.rows ? segment_of(p.offsets, r, p.capacity) : Segment{0, 0};
+    width[half] = int(min((segment.end - segment.begin) * p.dim, int64_t(p.columns)));
+  }
+  shared.d_y_filled.wait(0);
+  for (int tile = begin; tile < end; ++tile) {
+    const Slot<Shared::kStages> slot(tile - begin);
+    float part[Shared::kColumns / 2];
+    shared.ring.filled[slot.stage].wait(slot.phase);
+    multiply_tiles<F, false, true, kTileColumns>(part, shared.d_y, shared.weight[slot.stage], group * 64);
+    const float unscale[2] = {row_unscale * shared.unscale[slot.stage][0],
+                              row_unscale * shared.unscale[slot.stage][1]};
+    wgmma_wait();
+    __syncwarp();
+    if (lane == 0) shared.ring.free[slot.stage].arrive();
+#pragma unroll
+    for (int j = 0; j < Shared::kColumns / 8; ++j) {
+      const float by = unscale[j / (Shared::kColumns / 16)];
+      const int column = tile * Shared::kColumns + 8 * j + lane % 4 * 2;
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        if (column < width[half])
+          *reinterpret_cast<float2*>(p.d_x + int64_t(row + 8 * half) * p.columns + column) =
+              float2{part[4 * j + 2 * half] * by, part[4 * j + 2 * half + 1] * by};
+    }
+  }
+#endif
+}
+
+}  // namespace recis

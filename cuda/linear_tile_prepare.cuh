@@ -1,0 +1,185 @@
+// A layer's factors in parts: the weight and the gradient in blocks, embeddings as rows of units, and the
+// places of the ids position by position.
+#pragma once
+
+#include "linear_tile_halves.cuh"
+
+namespace recis {
+
+constexpr int kLargestBlocks = 32;
+// A patch is split by a block of kThreads: so many units' worth of numbers each.
+template <class F>
+constexpr int kPatchItems = kTileRows * F::kStep / kUnit / kThreads;
+
+// A patch in the registers of its block. `at(item)` is where eight numbers are, or null: zeros.
+template <class F, class At>
+__device__ __forceinline__ float load_patch(Pack<float> (&x)[kPatchItems<F>][2], At at) {
+  float largest = 0;
+#pragma unroll
+  for (int k = 0; k < kPatchItems<F>; ++k) {
+    const Pack<float>* from = reinterpret_cast<const Pack<float>*>(at(int(threadIdx.x) + k * kThreads));
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      x[k][half] = from ? from[half] : Pack<float>{};
+      for (const float value : x[k][half].value) largest = max(largest, size_of(value));
+    }
+  }
+  return scale_for(largest_of_block(largest));
+}
+
+// 128 outputs by a step of a run's columns.
+template <class F>
+__device__ __forceinline__ void split_weight(const HalfLayer& layer, const float* weight, int chunk,
+                                             int output_tile) {
+  constexpr int kGroups = F::kStep / kUnit;
+  const HalfRun& run = layer.runs.run[run_of_chunk(layer.runs, chunk)];
+  const int column = (chunk - run.first_chunk) * F::kStep, first_output = output_tile * kTileColumns;
+  const int first_group = (run.first_column + column) / kUnit;
+  Pack<float> x[kPatchItems<F>][2];
+  const float scale = load_patch<F>(x, [&](int item) {
+    const int output = first_output + item / kGroups, c = column + item % kGroups * kUnit;
+    return output < layer.outputs && c < run.columns
+               ? weight + int64_t(output) * layer.inputs + run.first_column + c
+               : nullptr;
+  });
+  Unit* const units =
+      layer.weight.units + (output_tile * layer.weight_units<F>() + first_group * F::kParts) * kTileColumns;
+#pragma unroll
+  for (int k = 0; k < kPatchItems<F>; ++k) {
+    const int item = int(threadIdx.x) + k * kThreads, line = item / kGroups, group = item % kGroups;
+    if (column + group * kUnit >= run.room) continue;
+    Unit parts[F::kParts];
+    split<F>(x[k], scale, parts);
+#pragma unroll
+    for (int part = 0; part < F::kParts; ++part)
+      units[(group * F::kParts + part) * kTileColumns + line] = parts[part];
+    if (line == 0 && first_group + group < layer.groups())
+      layer.weight.unscale[int64_t(output_tile) * layer.groups() + first_group + group] = 1 / scale;
+  }
+}
+
+// Where a table's rows are that are a tile's own.
+struct TableRows {
+  uint32_t first, count;
+};
+__device__ __forceinline__ TableRows table_rows(const HalfRun& run) {
+  if (!run.range) return {0, run.unique};
+  const uint32_t last = min(run.range[1], run.unique), first = min(run.range[0], last);
+  return {first, last - first};
+}
+
+// One of kLargestBlocks blocks' share of a table.
+__device__ __forceinline__ void find_largest(const HalfRun& run, int block) {
+  const TableRows rows = table_rows(run);
+  const Pack<float>* const packs = reinterpret_cast<const Pack<float>*>(run.x + int64_t(rows.first) * run.dim);
+  const int64_t count = int64_t(rows.count) * run.dim / 4;
+  float mine = 0;
+#pragma unroll 4
+  for (int64_t i = int64_t(block) * kThreads + threadIdx.x; i < count; i += kLargestBlocks * kThreads)
+    for (const float value : packs[i].value) mine = max(mine, size_of(value));
+  const float largest = largest_of_block(mine);
+  if (threadIdx.x == 0) run.largest[block] = largest;
+}
+
+// 32 positions of 32 rows.
+__device__ __forceinline__ void turn_places(const HalfLayer& layer, const HalfRun& run, int block) {
+  __shared__ uint32_t turned[32][33];
+  const int first_row = block % (layer.padded_rows / 32) * 32, first_position = block / (layer.padded_rows / 32) * 32;
+  const TableRows rows = table_rows(run);
+  const int lane = int(threadIdx.x) % 32;
+#pragma unroll
+  for (int i = int(threadIdx.x) / 32; i < 32; i += kThreads / 32) {
+    const int row = first_row + i, position = first_position + lane;
+    uint32_t place = kNoPlace;
+    if (row < layer.rows && position < run.positions) {
+      if (!run.inverse) {
+        place = uint32_t(row);
+      } else {
+        const Segment segment = segment_of(run.offsets, row, run.capacity);
+        if (position < segment.end - segment.begin) place = run.inverse[segment.begin + position];
+      }
+    }
+    place -= rows.first;  // what is below becomes large
+    turned[i][lane] = place < rows.count ? place : kNoPlace;
+  }
+  __syncthreads();
+#pragma unroll
+  for (int i = int(threadIdx.x) / 32; i < 32; i += kThreads / 32)
+    if (first_position + i < run.positions)
+      run.places[int64_t(first_position + i) * layer.padded_rows + first_row + lane] = turned[lane][i];
+}
+
+__host__ __device__ inline int places_blocks(const HalfLayer& layer, const HalfRun& run) {
+  return layer.padded_rows / 32 * ((run.positions + 31) / 32);
+}
+
+// Each block does one of three things: first all that split the weight, then those that look at tables, then
+// those that turn places.
+template <class F>
+__global__ void __launch_bounds__(kThreads) prepare_kernel(const HalfLayer layer, const float* weight) {
+  wait_for_stream();
+  int block = int(blockIdx.x);
+  const int patches = layer.output_tiles() * layer.runs.chunks;
+  if (block < patches) return split_weight<F>(layer, weight, block % layer.runs.chunks, block / layer.runs.chunks);
+  block -= patches;
+  if (block < layer.runs.count * kLargestBlocks)
+    return find_largest(layer.runs.run[block / kLargestBlocks], block % kLargestBlocks);
+  block -= layer.runs.count * kLargestBlocks;
+  for (int r = 0; r < layer.runs.count; ++r) {
+    const HalfRun& run = layer.runs.run[r];
+    const int count = places_blocks(layer, run);
+    if (block < count) return turn_places(layer, run, block);
+    block -= count;
+  }
+}
+
+// So many bytes of copies a table has at most, and so many copies.
+constexpr int64_t kCopiesBytes = 2 << 20, kMostCopies = 32;
+
+// Splits the tables' rows, a row of blocks each.
+template <class F>
+__global__ void __launch_bounds__(kThreads) split_tables_kernel(const HalfRuns runs) {
+  wait_for_stream();
+  const HalfRun& run = runs.run[blockIdx.y];
+  const TableRows rows = table_rows(run);
+  const float scale = scale_for(largest_of_block(threadIdx.x < kLargestBlocks ? run.largest[threadIdx.x] : 0));
+  const int64_t groups = int64_t(rows.count) * run.dim / kUnit, bytes = groups * F::kParts * int64_t(sizeof(Unit));
+  const int copies = int(max(int64_t(1), min(kMostCopies, kCopiesBytes / max(bytes, int64_t(1)))));
+  if (grid_thread() == 0) *run.table = {1 / scale, copies, int(groups * F::kParts)};
+  const Pack<float>* const packs = reinterpret_cast<const Pack<float>*>(run.x + int64_t(rows.first) * run.dim);
+  for (int64_t i = grid_thread(); i < groups * copies; i += grid_threads()) {
+    const int64_t group = i % groups;
+    const Pack<float> x[2] = {packs[2 * group], packs[2 * group + 1]};
+    Unit parts[F::kParts];
+    split<F>(x, scale, parts);
+#pragma unroll
+    for (int part = 0; part < F::kParts; ++part) run.units[i * F::kParts + part] = parts[part];
+  }
+}
+
+// Splits a gradient: a block has a step of rows by 128 columns.
+template <class F>
+__global__ void __launch_bounds__(kThreads) split_gradient_kernel(const HalfLayer layer, const float* d_y) {
+  wait_for_stream();
+  constexpr int kGroups = kTileColumns / kUnit, kUnits = kGroups * F::kParts;
+  const int output_tiles = layer.output_tiles();
+  const int output_tile = int(blockIdx.x) % output_tiles, step = int(blockIdx.x) / output_tiles;
+  Pack<float> x[kPatchItems<F>][2];
+  const float scale = load_patch<F>(x, [&](int item) {
+    const int row = step * F::kStep + item / kGroups, column = output_tile * kTileColumns + item % kGroups * kUnit;
+    return row < layer.rows && column < layer.outputs ? d_y + int64_t(row) * layer.outputs + column : nullptr;
+  });
+  Unit* const units = layer.d_y.units + (int64_t(output_tile) * layer.padded_rows + step * F::kStep) * kUnits;
+#pragma unroll
+  for (int k = 0; k < kPatchItems<F>; ++k) {
+    const int item = int(threadIdx.x) + k * kThreads, line = item / kGroups, group = item % kGroups;
+    Unit parts[F::kParts];
+    split<F>(x[k], scale, parts);
+#pragma unroll
+    for (int part = 0; part < F::kParts; ++part)
+      units[(line / 8 * kUnits + group * F::kParts + part) * 8 + line % 8] = parts[part];
+  }
+  if (threadIdx.x == 0) layer.d_y.unscale[step * output_tiles + output_tile] = 1 / scale;
+}
+
+}  // namespace recis
