@@ -286,7 +286,7 @@ impl Training {
             }
         }
         // Behind all the work.
-        self.plan.predictions()?;
+        self.plan.synchronize()?;
         pending.map_or(Ok(()), |last| last.wait().map(drop))
     }
 }

@@ -51,8 +51,7 @@ fn step(bench: &mut Bench<'_>, rows: usize, precision: Precision) -> Result<()> 
         if let Some(before) = std::mem::replace(&mut pending, step) {
             before.wait()?;
         }
-        // Behind all the work.
-        if run == Run::Finish { plan.predictions().map(drop) } else { Ok(()) }
+        if run == Run::Finish { plan.synchronize() } else { Ok(()) }
     };
     (0..WARM_UP).try_for_each(|_| train(Run::Next))?;
     let name = data::precision_name(precision);

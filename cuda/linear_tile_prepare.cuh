@@ -81,56 +81,69 @@ __device__ __forceinline__ void find_largest(const HalfRun& run, int block) {
   if (threadIdx.x == 0) run.largest[block] = largest;
 }
 
-// 32 positions of 32 rows.
+// 128 positions of 32 rows.
+constexpr int kTurnRows = 32, kTurnPositions = 128;
 __device__ __forceinline__ void turn_places(const HalfLayer& layer, const HalfRun& run, int block) {
-  __shared__ uint32_t turned[32][33];
-  const int first_row = block % (layer.padded_rows / 32) * 32, first_position = block / (layer.padded_rows / 32) * 32;
+  constexpr int kWarps = kThreads / 32, kRows = kTurnRows / kWarps, kLanes = kTurnPositions / 32;
+  __shared__ uint32_t turned[kTurnPositions][kTurnRows + 1];
+  __shared__ int64_t begins[kTurnRows];
+  __shared__ int lengths[kTurnRows];
+  const int row_blocks = layer.padded_rows / kTurnRows;
+  const int first_row = block % row_blocks * kTurnRows, first_position = block / row_blocks * kTurnPositions;
+  const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
   const TableRows rows = table_rows(run);
-  const int lane = int(threadIdx.x) % 32;
-#pragma unroll
-  for (int i = int(threadIdx.x) / 32; i < 32; i += kThreads / 32) {
-    const int row = first_row + i, position = first_position + lane;
-    uint32_t place = kNoPlace;
-    if (row < layer.rows && position < run.positions) {
-      if (!run.inverse) {
-        place = uint32_t(row);
-      } else {
-        const Segment segment = segment_of(run.offsets, row, run.capacity);
-        if (position < segment.end - segment.begin) place = run.inverse[segment.begin + position];
-      }
-    }
-    place -= rows.first;  // what is below becomes large
-    turned[i][lane] = place < rows.count ? place : kNoPlace;
+  if (threadIdx.x < kTurnRows) {
+    const int row = first_row + lane;
+    Segment segment{row, row + 1};
+    if (row >= layer.rows) segment = {0, 0};
+    else if (run.inverse) segment = segment_of(run.offsets, row, run.capacity);
+    begins[lane] = segment.begin + first_position;
+    lengths[lane] = int(min(segment.end - segment.begin, int64_t(run.positions))) - first_position;
   }
   __syncthreads();
+  uint32_t places[kRows][kLanes];
 #pragma unroll
-  for (int i = int(threadIdx.x) / 32; i < 32; i += kThreads / 32)
-    if (first_position + i < run.positions)
-      run.places[int64_t(first_position + i) * layer.padded_rows + first_row + lane] = turned[lane][i];
+  for (int i = 0; i < kRows; ++i)
+#pragma unroll
+    for (int j = 0; j < kLanes; ++j) {
+      const int row = warp * kRows + i, position = 32 * j + lane;
+      places[i][j] = kNoPlace;
+      if (position < lengths[row])
+        places[i][j] = run.inverse ? run.inverse[begins[row] + position] : uint32_t(begins[row]);
+    }
+#pragma unroll
+  for (int i = 0; i < kRows; ++i)
+#pragma unroll
+    for (int j = 0; j < kLanes; ++j) {
+      const uint32_t place = places[i][j] - rows.first;  // what is below becomes large
+      turned[32 * j + lane][warp * kRows + i] = place < rows.count ? place : kNoPlace;
+    }
+  __syncthreads();
+#pragma unroll 4
+  for (int position = warp; position < min(kTurnPositions, run.positions - first_position); position += kWarps)
+    run.places[int64_t(first_position + position) * layer.padded_rows + first_row + lane] = turned[position][lane];
 }
 
 __host__ __device__ inline int places_blocks(const HalfLayer& layer, const HalfRun& run) {
-  return layer.padded_rows / 32 * ((run.positions + 31) / 32);
+  return layer.padded_rows / kTurnRows * ((run.positions + kTurnPositions - 1) / kTurnPositions);
 }
 
-// Each block does one of three things: first all that split the weight, then those that look at tables, then
-// those that turn places.
+// Each block does one of three things, those first that wait longest for memory: it turns places, looks for
+// the largest of a table, or splits a patch of the weight.
 template <class F>
 __global__ void __launch_bounds__(kThreads) prepare_kernel(const HalfLayer layer, const float* weight) {
   wait_for_stream();
   int block = int(blockIdx.x);
-  const int patches = layer.output_tiles() * layer.runs.chunks;
-  if (block < patches) return split_weight<F>(layer, weight, block % layer.runs.chunks, block / layer.runs.chunks);
-  block -= patches;
-  if (block < layer.runs.count * kLargestBlocks)
-    return find_largest(layer.runs.run[block / kLargestBlocks], block % kLargestBlocks);
-  block -= layer.runs.count * kLargestBlocks;
   for (int r = 0; r < layer.runs.count; ++r) {
     const HalfRun& run = layer.runs.run[r];
     const int count = places_blocks(layer, run);
     if (block < count) return turn_places(layer, run, block);
     block -= count;
   }
+  if (block < layer.runs.count * kLargestBlocks)
+    return find_largest(layer.runs.run[block / kLargestBlocks], block % kLargestBlocks);
+  block -= layer.runs.count * kLargestBlocks;
+  split_weight<F>(layer, weight, block % layer.runs.chunks, block / layer.runs.chunks);
 }
 
 // So many bytes of copies a table has at most, and so many copies.
@@ -143,17 +156,19 @@ __global__ void __launch_bounds__(kThreads) split_tables_kernel(const HalfRuns r
   const HalfRun& run = runs.run[blockIdx.y];
   const TableRows rows = table_rows(run);
   const float scale = scale_for(largest_of_block(threadIdx.x < kLargestBlocks ? run.largest[threadIdx.x] : 0));
-  const int64_t groups = int64_t(rows.count) * run.dim / kUnit, bytes = groups * F::kParts * int64_t(sizeof(Unit));
+  // Of all copies too, units are counted in 32 bits.
+  const uint32_t groups = rows.count * uint32_t(run.dim / kUnit);
+  const int64_t bytes = int64_t(groups) * F::kParts * int64_t(sizeof(Unit));
   const int copies = int(max(int64_t(1), min(kMostCopies, kCopiesBytes / max(bytes, int64_t(1)))));
   if (grid_thread() == 0) *run.table = {1 / scale, copies, int(groups * F::kParts)};
   const Pack<float>* const packs = reinterpret_cast<const Pack<float>*>(run.x + int64_t(rows.first) * run.dim);
-  for (int64_t i = grid_thread(); i < groups * copies; i += grid_threads()) {
+  for (uint32_t i = uint32_t(grid_thread()); i < groups * uint32_t(copies); i += uint32_t(grid_threads())) {
     const int64_t group = i % groups;
     const Pack<float> x[2] = {packs[2 * group], packs[2 * group + 1]};
     Unit parts[F::kParts];
     split<F>(x, scale, parts);
 #pragma unroll
-    for (int part = 0; part < F::kParts; ++part) run.units[i * F::kParts + part] = parts[part];
+    for (int part = 0; part < F::kParts; ++part) run.units[int64_t(i) * F::kParts + part] = parts[part];
   }
 }
 

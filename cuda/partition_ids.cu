@@ -38,7 +38,7 @@ struct Scratch {
 
 constexpr int kPackThreads = 512, kPackItems = 4;
 constexpr int kPackBlocks = 132 * 2;  // two on each multiprocessor of an H100
-constexpr int kRunThreads = 512, kRunItems = 12, kRun = kRunThreads * kRunItems;
+constexpr int kRunThreads = 512, kRunItems = 16, kRun = kRunThreads * kRunItems;
 constexpr int64_t run_count(int64_t total) { return (total + kRun - 1) / kRun; }
 
 // Fills the array of FromArray, for the positions that some columns cover; the first of several launches

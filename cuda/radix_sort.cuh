@@ -136,7 +136,7 @@ constexpr int64_t kSortBlocks = 264;
 // Items of a thread: the fewest that leave each block one tile.
 inline int sort_items(int64_t count) {
   const int64_t threads = kSortBlocks * kSortThreads;
-  return count <= 4 * threads ? 4 : count <= 8 * threads ? 8 : 12;
+  return count <= 4 * threads ? 4 : count <= 8 * threads ? 8 : count <= 12 * threads ? 12 : 16;
 }
 inline int64_t sort_tiles(int64_t count) {
   const int64_t tile = sort_items(count) * int64_t(kSortThreads);
@@ -266,7 +266,7 @@ __global__ void __launch_bounds__(kSortThreads, 2) sort_kernel(Sort sort) {
 inline int sort_by_bits(const char* op, const Sort& sort, recis_stream_t stream) {
   const int items = sort_items(sort.count);
   const unsigned blocks = unsigned(sort.tiles < kSortBlocks ? sort.tiles : kSortBlocks);
-  return launch(op, items == 4 ? sort_kernel<4> : items == 8 ? sort_kernel<8> : sort_kernel<12>, blocks,
+  return launch(op, items == 4 ? sort_kernel<4> : items == 8 ? sort_kernel<8> : items == 12 ? sort_kernel<12> : sort_kernel<16>, blocks,
                 kSortThreads, 0, stream, sort);
 }
 

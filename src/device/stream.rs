@@ -5,6 +5,7 @@ use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream};
 
 use super::pinned::Block;
+use super::order::forget_join;
 use super::{Device, Order, cuda};
 use crate::{Error, Result};
 
@@ -73,6 +74,7 @@ impl Stream {
 
     /// The stream as cudarc has it; none on the host.
     pub fn cuda_stream(&self) -> Option<&Arc<CudaStream>> {
+        forget_join();
         self.cuda.as_ref().map(|cuda| &cuda.stream)
     }
 
@@ -108,8 +110,8 @@ impl Stream {
             let what = format!("{what} of {device} is used on {}", self.device);
             return Err(Error::Device { device: self.device.to_string(), what });
         }
-        match (order, self.cuda_stream()) {
-            (Some(order), Some(stream)) => order.move_to(stream),
+        match (order, &self.cuda) {
+            (Some(order), Some(cuda)) => order.move_to(&cuda.stream),
             _ => Ok(()),
         }
     }
@@ -118,6 +120,7 @@ impl Stream {
     #[cfg(any(recis_cuda, feature = "simt"))]
     pub(crate) fn raw(&self) -> Result<crate::ffi::recis_stream_t> {
         let Some(cuda) = &self.cuda else { return Ok(std::ptr::null_mut()) };
+        forget_join();
         cuda::bind(&cuda.stream)?;
         Ok(cuda.stream.cu_stream().cast())
     }

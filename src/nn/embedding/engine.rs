@@ -82,6 +82,35 @@ impl EmbeddingEngine {
         self.sharding = Some(sharding);
     }
 
+    /// Gives physical tables that are combined alone, not tiled, streams of their own: their work, which is
+    /// often too little for a device, then runs beside the rest. Buffers that it has to do with are ordered
+    /// as always.
+    pub fn run_beside(&mut self, stream: &Stream) -> Result<()> {
+        for group in &mut self.groups {
+            if !group.has_tiles(&self.features) {
+                group.beside = Some(Stream::new(stream.device())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what runs on streams of its own.
+    pub fn synchronize(&self) -> Result<()> {
+        self.groups.iter().filter_map(|group| group.beside.as_ref()).try_for_each(Stream::synchronize)
+    }
+
+    /// The stream on which a feature is combined, if the others run on `stream`.
+    pub fn stream_of(&self, feature: &str, stream: &Stream) -> Result<Stream> {
+        Ok(self.find(feature)?.1.stream(stream))
+    }
+
+    /// All groups, those first whose work runs beside the others': enqueued behind, it would wait.
+    fn by_turns(&mut self) -> impl Iterator<Item = &mut Group> {
+        let (beside, rest): (Vec<_>, Vec<_>) =
+            self.groups.iter_mut().partition(|group| group.beside.is_some());
+        beside.into_iter().chain(rest)
+    }
+
     /// Finds the rows of all ids of a batch. Unknown ids get new rows if `insert`; else they count
     /// as zero rows.
     ///
@@ -100,10 +129,11 @@ impl EmbeddingEngine {
         notice: Notice,
         stream: &Stream,
     ) -> Result<Vec<Notice>> {
-        for group in &mut self.groups {
+        for group in self.by_turns() {
+            let stream = group.stream(stream);
             match batch {
-                Some(batch) => group.partition(batch, stream)?,
-                None => group.clear(stream)?,
+                Some(batch) => group.partition(batch, &stream)?,
+                None => group.clear(&stream)?,
             }
         }
         let Some(sharding) = &self.sharding else { return Ok(vec![notice]) };
@@ -145,17 +175,16 @@ impl EmbeddingEngine {
 
     /// The second half of [`EmbeddingEngine::lookup`]: brings the embeddings.
     pub fn fetch(&mut self, insert: bool, stream: &Stream) -> Result<()> {
-        let sharding = self.sharding.as_ref();
-        self.groups.iter_mut().try_for_each(|group| match sharding {
-            None => group.lookup(insert, stream),
-            Some(sharding) => group.fetch(insert, sharding, stream),
-        })
+        if let Some(sharding) = &self.sharding {
+            return self.groups.iter_mut().try_for_each(|group| group.fetch(insert, sharding, stream));
+        }
+        self.by_turns().try_for_each(|group| group.lookup(insert, &group.stream(stream)))
     }
 
     /// Writes the combined embeddings of a feature, [rows, width], to `out`.
     pub fn combine(&self, feature: &str, out: &mut Buffer<f32>, place: Place, stream: &Stream) -> Result<()> {
         let (feature, group) = self.find(feature)?;
-        let lookup = group.lookup_of(feature)?;
+        let (lookup, stream) = (group.lookup_of(feature)?, &group.stream(stream));
         match feature.option.combiner {
             Combiner::Tile { tile_len } => combine_tile::forward(&lookup, tile_len, out, place, stream),
             combiner => {
@@ -176,7 +205,7 @@ impl EmbeddingEngine {
     ) -> Result<()> {
         let (feature, group) = self.find_mut(feature)?;
         let mut d_embeddings = std::mem::take(&mut group.d_embeddings);
-        let lookup = group.lookup_of(feature)?;
+        let (lookup, stream) = (group.lookup_of(feature)?, &group.stream(stream));
         match feature.option.combiner {
             Combiner::Tile { tile_len } => {
                 combine_tile::backward(&lookup, tile_len, d_out, place, &mut d_embeddings, stream)?;
@@ -213,7 +242,9 @@ impl EmbeddingEngine {
     /// Hands the gradients of the batch to the tables.
     pub fn finish_backward(&mut self, stream: &Stream) -> Result<()> {
         let sharding = self.sharding.as_ref();
-        self.groups.iter_mut().try_for_each(|group| group.finish_backward(sharding, stream))
+        self.groups
+            .iter_mut()
+            .try_for_each(|group| group.finish_backward(sharding, &group.stream(stream)))
     }
 
     /// Updates the rows that have gradients, by their mean over `steps` batches. Those of several ranks
@@ -225,7 +256,7 @@ impl EmbeddingEngine {
                 GradReduceBy::Worker => ranks,
                 GradReduceBy::Id => 1,
             };
-            group.table.step(optimizer, steps * ranks, stream)
+            group.table.step(optimizer, steps * ranks, &group.stream(stream))
         })
     }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::sharding::{Exchange, Sharding};
@@ -31,6 +32,8 @@ pub(super) struct Group {
     pub(super) exchange: Exchange,
     /// How many ids of each table each rank asks for, `[rank][table]`.
     pub(super) asked: Vec<Vec<u64>>,
+    /// Where its work runs, if not on the others' stream.
+    pub(super) beside: Option<Stream>,
 }
 
 /// A feature's ids in the current batch.
@@ -54,7 +57,19 @@ impl Group {
             d_embeddings: Buffer::zeros(0, stream)?,
             exchange: Exchange::default(),
             asked: Vec::new(),
+            beside: None,
         })
+    }
+
+    /// Whether a layer may gather some of its features.
+    pub(super) fn has_tiles(&self, features: &HashMap<String, Feature>) -> bool {
+        let is_tile = |feature: &Feature| matches!(feature.option.combiner, Combiner::Tile { .. });
+        self.layout.features.iter().any(|(name, _)| features.get(name).is_some_and(is_tile))
+    }
+
+    /// Where its work runs when the others' runs on `stream`.
+    pub(super) fn stream(&self, stream: &Stream) -> Stream {
+        self.beside.as_ref().unwrap_or(stream).clone()
     }
 
     /// No batch.

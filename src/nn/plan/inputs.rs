@@ -49,6 +49,12 @@ struct Run {
     d_x: Buffer<f32>,
 }
 
+impl Run {
+    fn place(&self, column: &Column) -> Place {
+        Place { first_column: column.first_column - self.first_column, stride: self.width }
+    }
+}
+
 impl Inputs {
     /// Lays out the inputs of a model; with `fuse`, tiles are left to the first layer.
     pub fn new(model: &Model, fuse: bool, stream: &Stream) -> Result<Self> {
@@ -186,20 +192,27 @@ impl Inputs {
         unfit: &mut Unfit,
         stream: &Stream,
     ) -> Result<()> {
+        // Not what the last batch's backward pass has read: that would have to be waited for.
         for run in &mut self.runs {
-            run.x.resize(batch.rows * run.width, stream)?;
+            run.x = Buffer::unset(0, stream)?;
+        }
+        // What is combined on streams of its own comes first, so that it waits for nothing else.
+        for column in self.columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
+            let Some(run) = run_of(&mut self.runs, column) else { continue };
+            if run.x.is_empty() {
+                run.x = Buffer::unset(batch.rows * run.width, &embeddings.stream_of(&column.name, stream)?)?;
+            }
+            let place = run.place(column);
+            embeddings.combine(&column.name, &mut run.x, place, stream)?;
+        }
+        for run in self.runs.iter_mut().filter(|run| run.x.is_empty()) {
+            run.x = Buffer::unset(batch.rows * run.width, stream)?;
         }
         for column in &self.columns {
+            let Source::Batch(finite) = column.source else { continue };
             let Some(run) = run_of(&mut self.runs, column) else { continue };
-            let place = Place { first_column: column.first_column - run.first_column, stride: run.width };
-            match column.source {
-                Source::Batch(finite) => {
-                    let unfit = unfit.word(finite);
-                    copy_column(batch, &column.name, column.width, &mut run.x, place, unfit, stream)?;
-                }
-                Source::Combined => embeddings.combine(&column.name, &mut run.x, place, stream)?,
-                Source::Gathered => {}
-            }
+            let (place, unfit) = (run.place(column), unfit.word(finite));
+            copy_column(batch, &column.name, column.width, &mut run.x, place, unfit, stream)?;
         }
         Ok(())
     }
@@ -208,8 +221,7 @@ impl Inputs {
     pub fn scatter_gradients(&mut self, embeddings: &mut EmbeddingEngine, stream: &Stream) -> Result<()> {
         for column in self.columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
             let Some(run) = run_of(&mut self.runs, column) else { continue };
-            let place = Place { first_column: column.first_column - run.first_column, stride: run.width };
-            embeddings.combine_backward(&column.name, &run.d_x, place, stream)?;
+            embeddings.combine_backward(&column.name, &run.d_x, run.place(column), stream)?;
         }
         Ok(())
     }

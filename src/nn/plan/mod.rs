@@ -63,6 +63,8 @@ impl Default for PlanOptions {
 /// A model made ready to run: its tables, parameters and buffers on one device.
 pub struct Plan {
     stream: Stream,
+    /// For what can run beside the rest.
+    beside: Stream,
     features: FeatureEngine,
     embeddings: EmbeddingEngine,
     inputs: Inputs,
@@ -133,6 +135,9 @@ impl Plan {
             network.broadcast(communicator.as_ref(), &stream)?;
             embeddings.shard(Sharding { communicator, owner: options.owner });
         }
+        if options.communicator.is_none() {
+            embeddings.run_beside(&stream)?;
+        }
         let unfit = Unfit::new(inputs.finite().len() + 1, &stream)?;
         unique("metrics", model.metrics.iter().map(|(name, _)| name))?;
         unique("parameters", network.parameters().iter().map(|parameter| &parameter.name))?;
@@ -156,6 +161,7 @@ impl Plan {
             unfit,
             communicator: options.communicator.clone(),
             shared_loss: Buffer::zeros(1, &stream)?,
+            beside: Stream::new(options.device)?,
             stream,
         })
     }
@@ -163,6 +169,13 @@ impl Plan {
     /// The device that it runs on.
     pub fn device(&self) -> Device {
         self.stream.device()
+    }
+
+    /// Waits until all work enqueued so far has finished.
+    pub fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize()?;
+        self.beside.synchronize()?;
+        self.embeddings.synchronize()
     }
 
     /// The ranks that train the model together, if there are several.
@@ -245,7 +258,8 @@ impl Plan {
             communicator.join_sums(&self.stream)?;
             ranks = communicator.world_size();
         }
-        self.dense_optimizer.step(self.network.parameters_mut(), batches * ranks, &self.stream)?;
+        // The parameters are not wanted before the next batch's forward pass.
+        self.dense_optimizer.step(self.network.parameters_mut(), batches * ranks, &self.beside)?;
         self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
     }
 
@@ -395,26 +409,28 @@ impl Plan {
 
     fn backward(&mut self, rows: usize) -> Result<()> {
         let accumulate = self.pending_batches > 0;
+        let (inputs, embeddings) = (&mut self.inputs, &mut self.embeddings);
+        let (network, d_prediction, stream) = (&mut self.network, &self.d_prediction, &self.stream);
         if rows > 0 {
-            let (inputs, embeddings) = (&mut self.inputs, &self.embeddings);
-            let d_prediction = &self.d_prediction;
-            self.network.backward(inputs, embeddings, d_prediction, rows, accumulate, &self.stream)?;
+            network.backward(d_prediction, rows, accumulate, stream)?;
+            // What learns from the runs may do so beside the rest.
+            network.backward_runs(inputs, d_prediction, rows, accumulate, stream)?;
+            inputs.scatter_gradients(embeddings, stream)?;
+            network.backward_gathered(inputs, embeddings, d_prediction, rows, accumulate, stream)?;
         } else if !accumulate {
-            self.network.clear_gradients(&self.stream)?;
+            network.clear_gradients(stream)?;
         }
         // All that the parameters learn is there: it travels while the embeddings' gradients are made.
         if let (Some(communicator), Some(batches)) = (&self.communicator, self.batches_an_update)
             && batches == self.pending_batches + 1
         {
-            self.network.begin_sums(communicator.as_ref(), &self.stream)?;
+            network.begin_sums(communicator.as_ref(), stream)?;
             self.sums_begun = true;
         }
-        let (inputs, embeddings) = (&mut self.inputs, &mut self.embeddings);
         if rows > 0 {
-            self.network.backward_inputs(inputs, embeddings, &self.d_prediction, rows, &self.stream)?;
-            inputs.scatter_gradients(embeddings, &self.stream)?;
+            network.backward_tiles(inputs, embeddings, d_prediction, rows, stream)?;
         }
-        embeddings.finish_backward(&self.stream)
+        embeddings.finish_backward(stream)
     }
 }
 

@@ -125,12 +125,10 @@ impl Network {
         Ok(())
     }
 
-    /// From the gradient of the prediction, or behind a fused tail of the first layer's output, to those of
-    /// the parameters; unless the first layer gathers its input, to that of the input too.
+    /// From the gradient of the prediction to that of the first layer's output, which is the latter already
+    /// behind a fused tail; and to the gradients of the parameters on the way.
     pub fn backward(
         &mut self,
-        inputs: &mut Inputs,
-        embeddings: &EmbeddingEngine,
         d_prediction: &Buffer<f32>,
         rows: usize,
         accumulate: bool,
@@ -146,19 +144,27 @@ impl Network {
             let pass = Backward { x, y: &node.y, d_y, d_x, rows, accumulate };
             node.layer.backward(&mut self.parameters[node.parameters.clone()], pass, stream)?;
         }
+        Ok(())
+    }
+
+    /// From the gradient of the first layer's output to those of the runs of `inputs`; if it does not gather
+    /// its input, to those of its parameters too.
+    pub fn backward_runs(
+        &mut self,
+        inputs: &mut Inputs,
+        d_prediction: &Buffer<f32>,
+        rows: usize,
+        accumulate: bool,
+        stream: &Stream,
+    ) -> Result<()> {
         let first = &self.nodes[0];
         let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
         let parameters = &mut self.parameters[first.parameters.clone()];
         if inputs.is_fused() {
-            let (weight, bias) = parameters.split_at_mut(1);
-            let (d_weight, d_bias) = (&mut weight[0].grad, &mut bias[0].grad);
-            let (dense, tiles, size) =
-                (inputs.dense(), inputs.tiles(embeddings)?, first.size(rows, self.precision));
-            let prepared = &mut self.prepared;
-            prepared.add_gradient(d_y, size, stream)?;
-            return linear_tile::backward_weight(
-                &dense, &tiles, d_y, d_weight, d_bias, size, accumulate, prepared, stream,
-            );
+            let (weight, size) = (&parameters[0].value, first.size(rows, self.precision));
+            return inputs.each_gradient(rows, stream, |d_x, width, first_column| {
+                linear_tile::backward_dense(d_y, weight, d_x, width, first_column, size, stream)
+            });
         }
         let Some((x, mut d_x)) = inputs.whole() else {
             return Err(Error::Model("the first layer's input is in parts".into()));
@@ -170,19 +176,40 @@ impl Network {
         first.layer.backward(parameters, pass, stream)
     }
 
-    /// The rest of [`Network::backward`] if the first layer gathers its input: to the gradients of the runs
-    /// of `inputs`, and of the tiles' embeddings.
-    pub fn backward_inputs(
+    /// The gradients of the parameters of a first layer that gathers its input.
+    pub fn backward_gathered(
         &mut self,
-        inputs: &mut Inputs,
-        embeddings: &mut EmbeddingEngine,
+        inputs: &Inputs,
+        embeddings: &EmbeddingEngine,
         d_prediction: &Buffer<f32>,
         rows: usize,
+        accumulate: bool,
         stream: &Stream,
     ) -> Result<()> {
         if !inputs.is_fused() {
             return Ok(());
         }
+        let first = &self.nodes[0];
+        let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
+        let (weight, bias) = self.parameters[first.parameters.clone()].split_at_mut(1);
+        let (d_weight, d_bias) = (&mut weight[0].grad, &mut bias[0].grad);
+        let (dense, tiles) = (inputs.dense(), inputs.tiles(embeddings)?);
+        let (size, prepared) = (first.size(rows, self.precision), &mut self.prepared);
+        prepared.add_gradient(d_y, size, stream)?;
+        linear_tile::backward_weight(
+            &dense, &tiles, d_y, d_weight, d_bias, size, accumulate, prepared, stream,
+        )
+    }
+
+    /// Behind [`Network::backward_gathered`], the gradients of the embeddings that the first layer gathers.
+    pub fn backward_tiles(
+        &mut self,
+        inputs: &Inputs,
+        embeddings: &mut EmbeddingEngine,
+        d_prediction: &Buffer<f32>,
+        rows: usize,
+        stream: &Stream,
+    ) -> Result<()> {
         let (first, weight) = (&self.nodes[0], &self.parameters[self.nodes[0].parameters.start].value);
         let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
         let (size, prepared) = (first.size(rows, self.precision), &mut self.prepared);
@@ -191,9 +218,7 @@ impl Network {
                 linear_tile::backward_tile(tile, d_y, weight, d_embeddings, size, prepared, stream)
             })?;
         }
-        inputs.each_gradient(rows, stream, |d_x, width, first_column| {
-            linear_tile::backward_dense(d_y, weight, d_x, width, first_column, size, stream)
-        })
+        Ok(())
     }
 
     /// Gradients of no batch.
