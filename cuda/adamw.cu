@@ -89,7 +89,9 @@ extern "C" int recis_adamw_step(const recis_adamw_parameter* parameters, int64_t
       now.parameter[now.count++] = parameter;
     }
     if (now.count == 0) continue;
-    const unsigned blocks = blocks_for(now.begin[now.count] * kThreads);
+    // As many as keep memory busy: what runs beside finds room too.
+    constexpr int64_t kBlocks = 132 * 6;
+    const unsigned blocks = blocks_for(now.begin[now.count] * kThreads, kBlocks);
     if (int status = launch(op, adamw_kernel, blocks, kThreads, 0, stream, now, coefficients)) return status;
   }
   return RECIS_OK;

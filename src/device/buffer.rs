@@ -257,6 +257,12 @@ impl<T: Element> Buffer<T> {
         Ok(unsafe { std::slice::from_raw_parts_mut(pointer, self.len) })
     }
 
+    /// From now on `stream` orders the work on it. Of several buffers in a row, before any work, the stream
+    /// waits once.
+    pub(crate) fn order_by(&self, stream: &Stream) -> Result<()> {
+        self.on(stream).map(drop)
+    }
+
     /// The first element, for a kernel on `stream` that reads.
     ///
     /// # Errors

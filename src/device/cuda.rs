@@ -74,15 +74,18 @@ pub fn accept(stream: &CudaStream) -> Result<Device> {
     Ok(device)
 }
 
-/// Freed memory stays with the process: the next step wants as much again.
+/// Freed memory stays with the process: the next step wants as much again. And a stream gets none for which
+/// it would have to wait for another one: what runs beside something else would then run behind it.
 pub fn keep_freed_memory(context: &CudaContext) -> Result<()> {
-    let mut all = u64::MAX;
-    // SAFETY: the attribute is a u64.
+    let (mut all, mut no) = (u64::MAX, 0i32);
+    // SAFETY: the attributes are a u64 and an int.
     unsafe {
         let pool = result::device::get_default_mem_pool(context.cu_device())
             .map_err(driver("find the memory pool"))?;
-        let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        result::mem_pool::set_attribute(pool, attribute, (&raw mut all).cast())
+        let threshold = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        let waits = CUmemPool_attribute::CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES;
+        result::mem_pool::set_attribute(pool, threshold, (&raw mut all).cast())
+            .and_then(|()| result::mem_pool::set_attribute(pool, waits, (&raw mut no).cast()))
             .map_err(driver("set up the memory pool"))
     }
 }

@@ -1,12 +1,12 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::mem::{Discriminant, discriminant};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::feature::Feature;
-use super::op::Op;
+use super::op::{Bucketize, Op};
 use super::run::{self, Input};
-use crate::device::Stream;
+use crate::device::{Buffer, Stream};
 use crate::tensor::{Batch, Tensor};
 use crate::{Error, Result};
 
@@ -16,6 +16,8 @@ pub struct FeatureEngine {
     features: Vec<Feature>,
     /// Position by position: the features of each kind of operator, kinds by first appearance.
     steps: Vec<Vec<Vec<usize>>>,
+    /// What `Bucketize` compares with on the device of the last batch, by feature and position.
+    boundaries: Mutex<HashMap<(usize, usize), Buffer<f32>>>,
 }
 
 impl FeatureEngine {
@@ -33,7 +35,7 @@ impl FeatureEngine {
         }
         let positions = features.iter().map(|feature| feature.ops().len()).max().unwrap_or(0);
         let steps = (0..positions).map(|position| groups(&features, position)).collect();
-        Ok(Self { features, steps })
+        Ok(Self { features, steps, boundaries: Mutex::default() })
     }
 
     /// The features of a batch, in order, and behind them the columns that none has taken the name
@@ -84,7 +86,11 @@ impl FeatureEngine {
             };
         }
         let results = match &self.features[group[0]].ops()[position] {
-            Op::Bucketize(_) => run::bucketize(&inputs!(Bucketize), stream)?,
+            Op::Bucketize(_) => {
+                let inputs = inputs!(Bucketize);
+                let boundaries = self.boundaries(group, position, &inputs, stream)?;
+                run::bucketize(&inputs, boundaries, stream)?
+            }
             Op::Mod(_) => run::modulo(&inputs!(Mod), stream)?,
             Op::Hash(_) => run::hash(&inputs!(Hash), stream)?,
             Op::SequenceTruncate(_) => run::truncate(&inputs!(SequenceTruncate), batch, stream)?,
@@ -99,6 +105,27 @@ impl FeatureEngine {
             values[i] = vec![Arc::new(result)];
         }
         Ok(())
+    }
+
+    /// The boundaries of some features' `Bucketize` on the stream's device, where they stay.
+    fn boundaries(
+        &self,
+        group: &[usize],
+        position: usize,
+        inputs: &[Input<'_, Bucketize>],
+        stream: &Stream,
+    ) -> Result<Vec<Buffer<f32>>> {
+        let mut kept = self.boundaries.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = group.iter().zip(inputs).map(|(&feature, input)| {
+            let key = (feature, position);
+            if let Some(there) = kept.get(&key).filter(|there| there.device() == stream.device()) {
+                return Ok(there.clone());
+            }
+            let made = Buffer::from_vec(input.op.0.clone(), stream)?;
+            kept.insert(key, made.clone());
+            Ok(made)
+        });
+        of.collect()
     }
 
     fn select(

@@ -48,16 +48,21 @@ pub(super) fn select(feature: &str, field: &SelectField, batch: &Batch) -> Resul
     }
 }
 
-pub(super) fn bucketize(inputs: &[Input<'_, Bucketize>], stream: &Stream) -> Result<Vec<Tensor>> {
+/// `boundaries`: of each input, on the stream's device.
+pub(super) fn bucketize(
+    inputs: &[Input<'_, Bucketize>],
+    boundaries: Vec<Buffer<f32>>,
+    stream: &Stream,
+) -> Result<Vec<Tensor>> {
     let mut columns = Vec::new();
-    for input in inputs {
+    for (input, boundaries) in inputs.iter().zip(boundaries) {
         let values = match input.tensor.values() {
             Values::F32(values) => Cow::Borrowed(values),
             Values::F64(values) => Cow::Owned(rounded(values, stream)?),
             _ => return input.unfit("Bucketize needs floats"),
         };
         let out = Buffer::unset(values.len(), stream)?;
-        columns.push((values, Buffer::from_vec(input.op.0.clone(), stream)?, out));
+        columns.push((values, boundaries, out));
     }
     let mut calls: Vec<_> = (columns.iter_mut())
         .map(|(values, boundaries, out)| bucketize::Column { values, boundaries, out })
@@ -71,7 +76,7 @@ fn rounded(values: &Buffer<f64>, stream: &Stream) -> Result<Buffer<f32>> {
     let mut rounded = Buffer::unset(values.len(), stream)?;
     let (column, place) = (copy_column::Column::F64(values), Place { first_column: 0, stride: 1 });
     // Values that are not finite have their bucket too.
-    copy_column::forward(column, 1, &mut rounded, place, Unfit::new(1, stream)?.word(0), stream)?;
+    copy_column::forward(column, 1, &mut rounded, place, Unfit::ignored(stream)?.word(0), stream)?;
     Ok(rounded)
 }
 

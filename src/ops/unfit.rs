@@ -34,9 +34,19 @@ impl Unfit {
         Ok(unfit)
     }
 
+    /// A word for what nobody asks for.
+    pub(crate) fn ignored(stream: &Stream) -> Result<Self> {
+        Ok(Self(Buffer::unset(STRIDE, stream)?))
+    }
+
     /// Forgets what was found.
     pub fn clear(&mut self, stream: &Stream) -> Result<()> {
         self.0.fill_bytes(0xff, stream)
+    }
+
+    /// See [`Buffer::order_by`].
+    pub(crate) fn order_by(&self, stream: &Stream) -> Result<()> {
+        self.0.order_by(stream)
     }
 
     /// The word of a column, for an operation, which fails if there is no such column.

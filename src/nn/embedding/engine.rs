@@ -104,6 +104,11 @@ impl EmbeddingEngine {
         Ok(self.find(feature)?.1.stream(stream))
     }
 
+    /// Whether a feature is combined on a stream of its own.
+    pub fn is_beside(&self, feature: &str) -> Result<bool> {
+        Ok(self.find(feature)?.1.beside.is_some())
+    }
+
     /// All groups, those first whose work runs beside the others': enqueued behind, it would wait.
     fn by_turns(&mut self) -> impl Iterator<Item = &mut Group> {
         let (beside, rest): (Vec<_>, Vec<_>) =

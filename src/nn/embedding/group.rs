@@ -9,7 +9,7 @@ use crate::ops::linear_tile::Tile;
 use crate::ops::lookup::Lookup;
 use crate::ops::merge_gradients::Gradients;
 use crate::ops::partition_ids::{self, Partition};
-use crate::tensor::{Batch, Tensor, Values};
+use crate::tensor::{Batch, DenseTensor, Tensor, Values};
 use crate::{Error, Result};
 
 /// A feature and where its ids are.
@@ -43,6 +43,18 @@ struct Column {
     row_offsets: Option<Buffer<i32>>,
     /// Ids, at most.
     ids: usize,
+}
+
+impl Column {
+    /// Where rows begin in a dense column that is as large as this one.
+    fn offsets_of(&self, dense: &DenseTensor) -> Option<&Buffer<i32>> {
+        match self.tensor.as_ref() {
+            Tensor::Dense(own) if (own.width, own.rows) == (dense.width, dense.rows) => {
+                self.row_offsets.as_ref()
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Group {
@@ -81,11 +93,14 @@ impl Group {
 
     /// Finds the distinct ids of a batch.
     pub(super) fn partition(&mut self, batch: &Batch, stream: &Stream) -> Result<()> {
-        self.columns.clear();
-        for (name, _) in &self.layout.features {
+        let before = std::mem::take(&mut self.columns);
+        for (i, (name, _)) in self.layout.features.iter().enumerate() {
             let tensor = batch.get(name)?.clone();
             let row_offsets = match tensor.as_ref() {
-                Tensor::Dense(t) => Some(every(t.width, t.rows, stream)?),
+                Tensor::Dense(t) => match before.get(i).and_then(|column| column.offsets_of(t)) {
+                    Some(offsets) => Some(offsets.clone()),
+                    None => Some(every(t.width, t.rows, stream)?),
+                },
                 Tensor::Ragged(ragged) if ragged.offsets.len() == 1 => None,
                 Tensor::Ragged(_) => return unfit(name, "an embedding needs one list of ids a row", &tensor),
             };

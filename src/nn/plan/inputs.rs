@@ -197,7 +197,8 @@ impl Inputs {
             run.x = Buffer::unset(0, stream)?;
         }
         // What is combined on streams of its own comes first, so that it waits for nothing else.
-        for column in self.columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
+        let (beside, rest) = combined(&self.columns, embeddings)?;
+        for column in beside.into_iter().chain(rest) {
             let Some(run) = run_of(&mut self.runs, column) else { continue };
             if run.x.is_empty() {
                 run.x = Buffer::unset(batch.rows * run.width, &embeddings.stream_of(&column.name, stream)?)?;
@@ -219,12 +220,26 @@ impl Inputs {
 
     /// Passes the runs' gradients on to the embeddings.
     pub fn scatter_gradients(&mut self, embeddings: &mut EmbeddingEngine, stream: &Stream) -> Result<()> {
-        for column in self.columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
+        // What runs on streams of its own comes last: the rest does not wait for it.
+        let (beside, rest) = combined(&self.columns, embeddings)?;
+        for column in rest.into_iter().chain(beside) {
             let Some(run) = run_of(&mut self.runs, column) else { continue };
             embeddings.combine_backward(&column.name, &run.d_x, run.place(column), stream)?;
         }
         Ok(())
     }
+}
+
+/// The combined columns: those on streams of their own, and the others.
+fn combined<'a>(
+    columns: &'a [Column],
+    embeddings: &EmbeddingEngine,
+) -> Result<(Vec<&'a Column>, Vec<&'a Column>)> {
+    let (mut beside, mut rest) = (Vec::new(), Vec::new());
+    for column in columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
+        if embeddings.is_beside(&column.name)? { beside.push(column) } else { rest.push(column) }
+    }
+    Ok((beside, rest))
 }
 
 fn run_of<'a>(runs: &'a mut [Run], column: &Column) -> Option<&'a mut Run> {

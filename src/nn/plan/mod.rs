@@ -63,8 +63,9 @@ impl Default for PlanOptions {
 /// A model made ready to run: its tables, parameters and buffers on one device.
 pub struct Plan {
     stream: Stream,
-    /// For what can run beside the rest.
+    /// For the update of the parameters, and for what is read back, which both run beside the rest.
     beside: Stream,
+    reading: Stream,
     features: FeatureEngine,
     embeddings: EmbeddingEngine,
     inputs: Inputs,
@@ -84,6 +85,7 @@ pub struct Plan {
     d_prediction: Buffer<f32>,
     /// Takes what of a batch is not finite, column by column, and behind them a prediction that has no loss.
     unfit: Unfit,
+    unfit_is_clear: bool,
     communicator: Option<Arc<dyn Communicator>>,
     /// The loss over all ranks.
     shared_loss: Buffer<f32>,
@@ -162,6 +164,8 @@ impl Plan {
             communicator: options.communicator.clone(),
             shared_loss: Buffer::zeros(1, &stream)?,
             beside: Stream::new(options.device)?,
+            reading: Stream::new(options.device)?,
+            unfit_is_clear: true,
             stream,
         })
     }
@@ -175,6 +179,7 @@ impl Plan {
     pub fn synchronize(&self) -> Result<()> {
         self.stream.synchronize()?;
         self.beside.synchronize()?;
+        self.reading.synchronize()?;
         self.embeddings.synchronize()
     }
 
@@ -232,15 +237,20 @@ impl Plan {
         } else {
             self.loss_value.fill_bytes(0, &self.stream)?;
         }
+        let Some(communicator) = self.communicator.clone() else {
+            // All that a step says is there: it is read while the device goes on.
+            let step = self.pending_step(batch, batch.rows, true)?;
+            self.backward(batch.rows)?;
+            self.pending_batches += 1;
+            return Ok(Turn::Step(Box::new(step)));
+        };
         self.backward(batch.rows)?;
         self.share_loss(batch.rows, total)?;
-        if let Some(communicator) = &self.communicator {
-            for (_, metric) in &mut self.metrics {
-                metric.all_reduce(communicator.as_ref(), &self.stream)?;
-            }
+        for (_, metric) in &mut self.metrics {
+            metric.all_reduce(communicator.as_ref(), &self.stream)?;
         }
         self.pending_batches += 1;
-        let step = self.pending_step(batch, total as usize, &self.metrics)?;
+        let step = self.pending_step(batch, total as usize, true)?;
         Ok(Turn::Step(Box::new(step)))
     }
 
@@ -293,7 +303,7 @@ impl Plan {
         for (_, metric) in metrics {
             metric.update(prediction, &self.label, &self.stream)?;
         }
-        let step = self.pending_step(batch, batch.rows, &[])?.wait()?;
+        let step = self.pending_step(batch, batch.rows, false)?.wait()?;
         Ok(Some(step.local_loss.unwrap_or(step.loss)))
     }
 
@@ -348,7 +358,11 @@ impl Plan {
     /// rows, and what all ranks had to say.
     fn begin(&mut self, batch: Option<&Batch>, state: u64) -> Result<(Option<Batch>, Vec<Notice>)> {
         let mut columns = None;
-        self.unfit.clear(&self.stream)?;
+        self.unfit.order_by(&self.stream)?;
+        self.loss_value.order_by(&self.stream)?;
+        if !std::mem::take(&mut self.unfit_is_clear) {
+            self.unfit.clear(&self.stream)?;
+        }
         if let Some(batch) = batch {
             if batch.rows == 0 && self.communicator.is_none() {
                 return Err(Error::Data { place: "batch".into(), what: "it has no rows".into() });
@@ -384,25 +398,23 @@ impl Plan {
         communicator.all_reduce((&mut self.shared_loss).into(), Reduce::Sum, &self.stream)
     }
 
-    /// Enqueues the reading of what a step says.
-    fn pending_step(
-        &self,
-        batch: &Batch,
-        rows: usize,
-        metrics: &[(String, Box<dyn Metric>)],
-    ) -> Result<PendingStep> {
-        let shared = self.communicator.is_some();
+    /// Enqueues the reading of what a step says, the metrics too if it is one of training.
+    fn pending_step(&mut self, batch: &Batch, rows: usize, train: bool) -> Result<PendingStep> {
+        let (shared, reading) = (self.communicator.is_some(), &self.reading);
+        let unfit = self.unfit.read_back(reading)?;
+        self.unfit.clear(reading)?;
+        self.unfit_is_clear = true;
         let loss = if shared { &self.shared_loss } else { &self.loss_value };
+        let metrics = self.metrics.iter().filter(|_| train);
         Ok(PendingStep {
             batch: batch.without_columns(),
             finite: self.inputs.finite().clone(),
-            unfit: self.unfit.read_back(&self.stream)?,
-            loss: loss.read_back(&self.stream)?,
-            local_loss: shared.then(|| self.loss_value.read_back(&self.stream)).transpose()?,
+            unfit,
+            loss: loss.read_back(reading)?,
+            local_loss: shared.then(|| self.loss_value.read_back(reading)).transpose()?,
             rows,
             metrics: metrics
-                .iter()
-                .map(|(name, metric)| Ok((name.clone(), metric.compute(&self.stream)?)))
+                .map(|(name, metric)| Ok((name.clone(), metric.compute(reading)?)))
                 .collect::<Result<_>>()?,
         })
     }

@@ -98,6 +98,10 @@ impl Network {
         train: bool,
         stream: &Stream,
     ) -> Result<()> {
+        for parameter in &self.parameters {
+            parameter.value.order_by(stream)?;
+            parameter.grad.order_by(stream)?;
+        }
         let (first, rest) = self.nodes.split_at_mut(1);
         let first = &mut first[0];
         first.y.resize(rows * first.outputs, stream)?;
