@@ -10,7 +10,9 @@ use common::{Bench, Unit, Work, data, run};
 use cublaslt::{Product, baseline};
 use recis::Result;
 use recis::device::Buffer;
-use recis::ops::linear_tile::{Dense, Precision, Prepared, Size, Tile, backward_tile, backward_weight, forward};
+use recis::ops::linear_tile::{
+    Dense, Precision, Prepared, Size, Tile, backward_tile, backward_weight, forward,
+};
 
 /// Columns before the tiles.
 const WIDTH: usize = 64;
@@ -56,8 +58,7 @@ fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
     let work = Work::moving(2 * 4 * (weight.len() + x.len()) + 8 * ids + 2 * embedding_bytes);
     let mut prepared = Prepared::nothing(&stream)?;
     bench.measure(&format!("linear_tile/prepare/{name}"), work, |stream| {
-        prepared = Prepared::new(&dense, &tiles, &weight, size, stream)?;
-        Ok(())
+        prepared.prepare(&dense, &tiles, &weight, size, stream)
     })?;
     let work = Work::moving(lookup_bytes + 4 * x.len() + matrices).counting(flop_dense, Unit::Flop);
     let against = baseline(bench, Product::Forward, size);

@@ -24,13 +24,16 @@ struct alignas(16) Unit {
 };
 constexpr int kUnit = 8;
 
-// Scales are 2^-60 to 2^60, so that the inverses of two can be multiplied.
+// The scale for numbers of which the largest is so large.
 __device__ __forceinline__ float scale_for(float largest) {
-  constexpr int kBias = 127, kTop = 14, kMost = 60;
+  constexpr int kBias = 127, kTop = 14, kLeast = -113, kMost = 100;
   const int exponent = int(__float_as_uint(largest) >> 23) - kBias;
-  const int up = largest > 0 ? min(max(kTop - exponent, -kMost), kMost) : 0;
+  const int up = largest > 0 ? min(max(kTop - exponent, kLeast), kMost) : 0;
   return __uint_as_float(uint32_t(up + kBias) << 23);
 }
+
+// Takes both factors' scales out of a product. Finite, so that a zero stays one.
+__device__ __forceinline__ float unscale_of(float a, float b) { return min(a * b, 3.402823466e38f); }
 
 // What a scale is chosen by: not by infinities and NaN.
 __device__ __forceinline__ float size_of(float x) {

@@ -60,7 +60,8 @@ __device__ __forceinline__ void bring_forward(const HalfLayer& layer, const Forw
     const int group = (run.first_column + first) / kUnit;
     to.weight = layer.weight.units +
                 (share.output_tile * layer.weight_units<F>() + group * F::kParts) * kTileColumns;
-    to.unscale = table.unscale * layer.weight.unscale[int64_t(share.output_tile) * layer.groups() + group];
+    to.unscale =
+        unscale_of(table.unscale, layer.weight.unscale[int64_t(share.output_tile) * layer.groups() + group]);
     const Pack<uint32_t>* const places = reinterpret_cast<const Pack<uint32_t>*>(
         run.places + int64_t(position) * layer.padded_rows + share.first_row + line);
 #pragma unroll

@@ -89,8 +89,8 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     float part[Shared::kColumns / 2];
     shared.ring.filled[slot.stage].wait(slot.phase);
     multiply_tiles<F, false, true, kTileColumns>(part, shared.d_y, shared.weight[slot.stage], group * 64);
-    const float unscale[2] = {row_unscale * shared.unscale[slot.stage][0],
-                              row_unscale * shared.unscale[slot.stage][1]};
+    const float unscale[2] = {unscale_of(row_unscale, shared.unscale[slot.stage][0]),
+                              unscale_of(row_unscale, shared.unscale[slot.stage][1])};
     wgmma_wait();
     __syncwarp();
     if (lane == 0) shared.ring.free[slot.stage].arrive();

@@ -60,7 +60,7 @@ __device__ __forceinline__ void bring_weight(const HalfLayer& layer, const Weigh
     float unscale;
   };
   const auto look = [&](Look& to, int step) {
-    to.unscale = table.unscale * layer.d_y.unscale[step * layer.output_tiles() + tile.output_tile];
+    to.unscale = unscale_of(table.unscale, layer.d_y.unscale[step * layer.output_tiles() + tile.output_tile]);
 #pragma unroll
     for (int j = 0; j < kAcross; ++j)
 #pragma unroll

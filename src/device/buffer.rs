@@ -259,6 +259,7 @@ impl<T: Element> Buffer<T> {
 
     /// From now on `stream` orders the work on it. Of several buffers in a row, before any work, the stream
     /// waits once.
+    #[cfg(feature = "trainer")]
     pub(crate) fn order_by(&self, stream: &Stream) -> Result<()> {
         self.on(stream).map(drop)
     }

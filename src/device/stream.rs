@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream};
 
-use super::pinned::Block;
 use super::order::forget_join;
+use super::pinned::Block;
 use super::{Device, Order, cuda};
 use crate::{Error, Result};
 

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ffi::{recis_dense_columns, recis_occurrences, recis_tile};
-use crate::ops::launch::{launch, scratch_on, workspace};
+use crate::ops::launch::{call, launch, scratch_on, workspace};
 use crate::{Result, ops::cpu};
 
 pub use super::linear::{Precision, Size};
@@ -64,48 +64,40 @@ impl<'a> Tile<'a> {
 pub struct Prepared(Buffer<u8>);
 
 impl Prepared {
-    /// Prepares nothing: passes take their arguments as they are.
+    /// Nothing is prepared: passes take their arguments as they are.
     pub fn nothing(stream: &Stream) -> Result<Self> {
         Ok(Self(Buffer::unset(0, stream)?))
     }
 
-    /// Prepares the input and the weight, for [`forward`] and [`backward_weight`]. Small numbers beside large
-    /// ones lose some bits: see `recis_linear_tile_prepare_size` in the header.
-    pub fn new(
+    /// Prepares the input and the weight for [`forward`] and [`backward_weight`], in the memory that is there
+    /// if it is enough. Small numbers beside large ones lose some bits: see `recis_linear_tile_prepare_size`
+    /// in the header.
+    pub fn prepare(
+        &mut self,
         dense: &[Dense<'_>],
         tiles: &[Tile<'_>],
         weight: &Buffer<f32>,
         size: Size,
         stream: &Stream,
-    ) -> Result<Self> {
+    ) -> Result<()> {
         let lens = (size.rows.saturating_mul(size.outputs), weight.len(), size.outputs);
         check(dense, tiles, lens, size)?;
         if stream.device() == Device::Cpu {
-            return Self::nothing(stream);
+            return Ok(());
         }
         let inputs = Inputs::new(dense, tiles, stream)?;
         let (dense, dense_count, tiles, tile_count) = inputs.raw();
-        let raw = size.raw();
-        let mut made = Self(workspace!(
+        let (raw, mut bytes) = (size.raw(), 0usize);
+        call!(
             stream,
-            recis_linear_tile_prepare_size(dense, dense_count, tiles, tile_count, &raw)
-        )?);
-        let weight = weight.on(stream)?;
-        let (prepared, bytes) = made.raw(stream)?;
+            recis_linear_tile_prepare_size(dense, dense_count, tiles, tile_count, &raw, &raw mut bytes)
+        )?;
+        self.0.resize(bytes, stream)?;
+        let (weight, (prepared, bytes)) = (weight.on(stream)?, self.raw(stream)?);
         launch!(
             stream,
-            recis_linear_tile_prepare(
-                dense,
-                dense_count,
-                tiles,
-                tile_count,
-                weight,
-                &raw,
-                prepared,
-                bytes
-            )
-        )?;
-        Ok(made)
+            recis_linear_tile_prepare(dense, dense_count, tiles, tile_count, weight, &raw, prepared, bytes)
+        )
     }
 
     /// Adds the gradient of the layer's output, for [`backward_weight`] and [`backward_tile`].

@@ -35,6 +35,7 @@ impl Unfit {
     }
 
     /// A word for what nobody asks for.
+    #[cfg(feature = "trainer")]
     pub(crate) fn ignored(stream: &Stream) -> Result<Self> {
         Ok(Self(Buffer::unset(STRIDE, stream)?))
     }
@@ -45,6 +46,7 @@ impl Unfit {
     }
 
     /// See [`Buffer::order_by`].
+    #[cfg(feature = "trainer")]
     pub(crate) fn order_by(&self, stream: &Stream) -> Result<()> {
         self.0.order_by(stream)
     }

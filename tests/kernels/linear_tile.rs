@@ -465,13 +465,7 @@ fn large_tiles() {
 #[test]
 fn prepared_factors() {
     // Runs that end within a step, the next one behind it or within it; gaps; more steps than stages.
-    let of = [
-        (8, Dense(24)),
-        (32, Tile(37, 8)),
-        (328, Tile(11, 24)),
-        (616, Dense(8)),
-        (632, Tile(33, 16)),
-    ];
+    let of = [(8, Dense(24)), (32, Tile(37, 8)), (328, Tile(11, 24)), (616, Dense(8)), (632, Tile(33, 16))];
     let mut layer = Layer::new(130, 1160, 72, &of);
     layer.run();
     assert!(layer.prepared.is_some());
@@ -538,6 +532,16 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     changed(&|layer| layer.tile_arguments[0].lookup.segments = 3, "segments differs from the rows");
     changed(&|layer| layer.tile_arguments[0].lookup.embeddings = null(), "embeddings is null");
     changed(&|layer| layer.size.inputs = 0, "size has no inputs");
+    changed(
+        &|layer| layer.prepared = Some(Guarded::new(&[7u8; 64])),
+        "prepared is for another layer, of no size",
+    );
+    let mut wide = Layer::new(65, 16, 72, &[(0, Tile(2, 8))]);
+    wide.prepared = Some(Guarded::new(&[7u8; 64]));
+    let (big_weight, big_y) = (Guarded::new(&[7.0f32; 16 * 72]), Guarded::new(&[7.0f32; 65 * 72]));
+    let big_bias = Guarded::new(&[7.0f32; 72]);
+    let status = wide.forward(big_weight.ptr(), big_bias.ptr(), big_y.ptr(), &wide.workspace());
+    forward(status, "prepared is too small");
     let count = |dense_count, tile_count, what: &str| {
         let (dense, tiles, mut bytes) = (layer.dense.as_ptr(), layer.tile_arguments.as_ptr(), 0);
         let status = unsafe {
@@ -615,4 +619,5 @@ fn bad_arguments_are_refused_and_touch_nothing() {
 /// Executes every launcher of the operation.
 pub fn launch_all() {
     Layer::new(3, 16, 2, &[(0, Dense(2)), (3, Tile(3, 4))]).run();
+    Layer::new(65, 16, 72, &[(0, Tile(2, 8))]).run();
 }

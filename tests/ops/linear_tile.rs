@@ -104,8 +104,8 @@ impl<'a> Case<'a> {
 
     fn prepared(&self) -> Prepared {
         let (size, stream) = (self.size, self.stream);
-        let made = Prepared::new(&self.dense(), &self.tiles(), &self.weight_there, size, stream);
-        let mut prepared = made.unwrap();
+        let mut prepared = Prepared::nothing(stream).unwrap();
+        prepared.prepare(&self.dense(), &self.tiles(), &self.weight_there, size, stream).unwrap();
         prepared.add_gradient(&on(&self.d_y[..], stream), size, stream).unwrap();
         prepared
     }
@@ -135,13 +135,18 @@ impl<'a> Case<'a> {
 
     /// 1 and the gradients of both tiles' embeddings.
     fn backward_tiles(&self) -> BTreeMap<(usize, i64), Vec<f32>> {
+        self.backward_tiles_from(1.0)
+    }
+
+    fn backward_tiles_from(&self, start: f32) -> BTreeMap<(usize, i64), Vec<f32>> {
         let (d_y, stream) = (on(&self.d_y[..], self.stream), self.stream);
-        let mut d_embeddings = on(vec![1.0; self.looked_up.embeddings.len()], stream);
+        let mut d_embeddings = on(vec![start; self.looked_up.embeddings.len()], stream);
         for tile in self.tiles() {
             let (weight, d_embeddings) = (&self.weight_there, &mut d_embeddings);
-            backward_tile(&tile, &d_y, weight, d_embeddings, self.size, &mut self.prepared(), stream).unwrap();
+            backward_tile(&tile, &d_y, weight, d_embeddings, self.size, &mut self.prepared(), stream)
+                .unwrap();
         }
-        self.looked_up.by_key(&d_embeddings, 1.0, stream)
+        self.looked_up.by_key(&d_embeddings, start, stream)
     }
 
     fn backward_dense(&self) -> Vec<f32> {
@@ -222,6 +227,65 @@ fn wide_layers_equal_the_layer_on_the_written_input() {
         if !matches!(stream.device(), Device::Cpu | Device::Simt) {
             check(&Case::of_widths([40, 128], 300, 16, 300, 400, stream));
             check(&Case::of_widths([8, 88], 1024, 24, 200, 250, stream));
+        }
+    });
+}
+
+/// How far sums of products are off, of what they are.
+fn relative(got: &[f32], expected: &[f64]) -> f64 {
+    let off: f64 = got.iter().zip(expected).map(|(&v, e)| (f64::from(v) - e).powi(2)).sum();
+    f64::sqrt(off / expected.iter().map(|e| e * e).sum::<f64>())
+}
+
+/// Also with factors that are far from half floats' range.
+#[test]
+fn wide_layers_are_as_exact_as_asked() {
+    each(|stream| {
+        let precisions =
+            [(Precision::Fp32, 4.5e-7), (Precision::Tf32, 1.0 / 1024.0), (Precision::Bf16, 1.0 / 128.0)];
+        for (precision, allowed) in precisions {
+            if stream.device() == Device::Cpu && precision != Precision::Fp32 {
+                continue;
+            }
+            for (of_weight, of_gradient) in
+                [(1.0, 1.0), (f32::powi(2.0, -70), f32::powi(2.0, 60)), (1e20, 1e-25)]
+            {
+                // On a device, as wide as it wants it.
+                let tile_len = if matches!(stream.device(), Device::Cpu | Device::Simt) { 20 } else { 600 };
+                let mut case = Case::of_widths([24, 72], 130, 8, tile_len, 40, stream);
+                case.size.precision = precision;
+                case.weight.iter_mut().for_each(|w| *w *= of_weight);
+                case.d_y.iter_mut().for_each(|d| *d *= of_gradient);
+                case.weight_there = on(&case.weight[..], stream);
+                let (x, Size { rows, inputs, outputs, .. }) = (case.materialised(), case.size);
+                let (x, w, d) = (f64s(x.host()), f64s(&case.weight), f64s(&case.d_y));
+                let mut y = vec![0.0; rows * outputs];
+                let mut d_weight = vec![0.0; outputs * inputs];
+                let mut d_x = vec![0.0; rows * inputs];
+                for (row, output) in (0..rows).flat_map(|row| (0..outputs).map(move |output| (row, output))) {
+                    let (x, d) = (&x[row * inputs..][..inputs], d[row * outputs + output]);
+                    let w = &w[output * inputs..][..inputs];
+                    y[row * outputs + output] =
+                        f64::from(case.bias[output]) + x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();
+                    let d_weight = &mut d_weight[output * inputs..][..inputs];
+                    d_weight.iter_mut().zip(x).for_each(|(d_weight, x)| *d_weight += d * x);
+                    d_x[row * inputs..][..inputs].iter_mut().zip(w).for_each(|(d_x, w)| *d_x += d * w);
+                }
+                let mut d_embeddings: BTreeMap<_, _> =
+                    case.looked_up.keys.iter().map(|&key| (key, vec![0.0; case.dim])).collect();
+                case.each_tiled(|row, column, key, k| {
+                    d_embeddings.get_mut(&key).unwrap()[k] += d_x[row * inputs + column];
+                });
+                let check = |got: &[f32], expected: &[f64], what: &str| {
+                    let off = relative(got, expected);
+                    assert!(off < allowed, "{what}, {precision:?}, {of_weight:e}, {of_gradient:e}: {off:e}");
+                };
+                check(&case.forward(), &y, "y");
+                check(&case.backward_weight(false).0, &d_weight, "dw");
+                let got = case.backward_tiles_from(0.0);
+                let got: Vec<f32> = got.into_values().flatten().collect();
+                check(&got, &d_embeddings.into_values().flatten().collect::<Vec<_>>(), "de");
+            }
         }
     });
 }
@@ -307,7 +371,8 @@ fn indices_that_lead_nowhere_do_no_harm() {
         let [weight, mut d_weight] = [0, 1].map(|_| on(vec![0.5; outputs * dim * tile_len], stream));
         let [bias, mut d_bias] = [0, 1].map(|_| on(vec![0.5; outputs], stream));
         let (mut y, mut d) = (on(vec![0.0; rows * outputs], stream), on([0.0; 20], stream));
-        let p = &mut Prepared::new(&[], &[tile], &weight, size, stream).unwrap();
+        let p = &mut Prepared::nothing(stream).unwrap();
+        p.prepare(&[], &[tile], &weight, size, stream).unwrap();
         forward(&[], &[tile], &weight, &bias, &mut y, size, p, stream).unwrap();
         p.add_gradient(&y, size, stream).unwrap();
         backward_weight(&[], &[tile], &y, &mut d_weight, &mut d_bias, size, false, p, stream).unwrap();

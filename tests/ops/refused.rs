@@ -195,7 +195,10 @@ fn layers_and_combiners_refuse_other_devices() {
             ("linear_tile.backward_dense", {
                 linear_tile::backward_dense(&x, &x, &mut d_bias, 1, 0, size, s)
             }),
-            ("linear_tile.backward_tile", linear_tile::backward_tile(&tile, &x, &x, &mut d_x, size, prepared, s)),
+            (
+                "linear_tile.backward_tile",
+                linear_tile::backward_tile(&tile, &x, &x, &mut d_x, size, prepared, s),
+            ),
             ("mlp", {
                 let (mut d_weight, mut d_bias, mut loss) = (bias.clone(), on([0.0], there), on([0.0], there));
                 let (d_weight, d_bias, loss) = (&mut d_weight, &mut d_bias, &mut loss);

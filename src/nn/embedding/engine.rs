@@ -247,9 +247,7 @@ impl EmbeddingEngine {
     /// Hands the gradients of the batch to the tables.
     pub fn finish_backward(&mut self, stream: &Stream) -> Result<()> {
         let sharding = self.sharding.as_ref();
-        self.groups
-            .iter_mut()
-            .try_for_each(|group| group.finish_backward(sharding, &group.stream(stream)))
+        self.groups.iter_mut().try_for_each(|group| group.finish_backward(sharding, &group.stream(stream)))
     }
 
     /// Updates the rows that have gradients, by their mean over `steps` batches. Those of several ranks

@@ -110,8 +110,8 @@ impl Network {
         if inputs.is_fused() {
             let (weight, bias) = (&parameters[0].value, &parameters[1].value);
             let (tiles, size) = (inputs.tiles(embeddings)?, first.size(rows, self.precision));
-            self.prepared = Prepared::new(&dense, &tiles, weight, size, stream)?;
             let prepared = &mut self.prepared;
+            prepared.prepare(&dense, &tiles, weight, size, stream)?;
             linear_tile::forward(&dense, &tiles, weight, bias, &mut first.y, size, prepared, stream)?;
         } else {
             first.layer.forward(parameters, dense[0].x, &mut first.y, rows, stream)?;
