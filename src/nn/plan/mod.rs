@@ -1,5 +1,6 @@
 //! From a model's declaration to the sequence of operations that a step runs.
 
+mod backward;
 mod inputs;
 mod network;
 mod pending;
@@ -11,12 +12,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::device::{Buffer, Device, Stream};
-use crate::dist::{Communicator, Reduce, gather_bytes};
+use crate::dist::{Communicator, gather_bytes};
 use crate::features::FeatureEngine;
 use crate::metrics::Metric;
 use crate::ops::linear::Precision;
 use crate::ops::partition_ids::Owner;
-use crate::ops::scale;
 use crate::ops::unfit::Unfit;
 use crate::optim::{DenseOptimizer, SparseOptimizer};
 use crate::tensor::Batch;
@@ -387,62 +387,6 @@ impl Plan {
         let Some(columns) = columns else { return Ok(()) };
         self.inputs.gather(columns, &self.embeddings, &mut self.unfit, &self.stream)?;
         self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)
-    }
-
-    /// The loss over the rows of all ranks.
-    fn share_loss(&mut self, rows: usize, total: u64) -> Result<()> {
-        let Some(communicator) = &self.communicator else { return Ok(()) };
-        self.shared_loss.copy_from(&self.loss_value, &self.stream)?;
-        let share = rows as f32 / total.max(1) as f32;
-        scale::forward(&mut self.shared_loss, share, &self.stream)?;
-        communicator.all_reduce((&mut self.shared_loss).into(), Reduce::Sum, &self.stream)
-    }
-
-    /// Enqueues the reading of what a step says, the metrics too if it is one of training.
-    fn pending_step(&mut self, batch: &Batch, rows: usize, train: bool) -> Result<PendingStep> {
-        let (shared, reading) = (self.communicator.is_some(), &self.reading);
-        let unfit = self.unfit.read_back(reading)?;
-        self.unfit.clear(reading)?;
-        self.unfit_is_clear = true;
-        let loss = if shared { &self.shared_loss } else { &self.loss_value };
-        let metrics = self.metrics.iter().filter(|_| train);
-        Ok(PendingStep {
-            batch: batch.without_columns(),
-            finite: self.inputs.finite().clone(),
-            unfit,
-            loss: loss.read_back(reading)?,
-            local_loss: shared.then(|| self.loss_value.read_back(reading)).transpose()?,
-            rows,
-            metrics: metrics
-                .map(|(name, metric)| Ok((name.clone(), metric.compute(reading)?)))
-                .collect::<Result<_>>()?,
-        })
-    }
-
-    fn backward(&mut self, rows: usize) -> Result<()> {
-        let accumulate = self.pending_batches > 0;
-        let (inputs, embeddings) = (&mut self.inputs, &mut self.embeddings);
-        let (network, d_prediction, stream) = (&mut self.network, &self.d_prediction, &self.stream);
-        if rows > 0 {
-            network.backward(d_prediction, rows, accumulate, stream)?;
-            // What learns from the runs may do so beside the rest.
-            network.backward_runs(inputs, d_prediction, rows, accumulate, stream)?;
-            inputs.scatter_gradients(embeddings, stream)?;
-            network.backward_gathered(inputs, embeddings, d_prediction, rows, accumulate, stream)?;
-        } else if !accumulate {
-            network.clear_gradients(stream)?;
-        }
-        // All that the parameters learn is there: it travels while the embeddings' gradients are made.
-        if let (Some(communicator), Some(batches)) = (&self.communicator, self.batches_an_update)
-            && batches == self.pending_batches + 1
-        {
-            network.begin_sums(communicator.as_ref(), stream)?;
-            self.sums_begun = true;
-        }
-        if rows > 0 {
-            network.backward_tiles(inputs, embeddings, d_prediction, rows, stream)?;
-        }
-        embeddings.finish_backward(stream)
     }
 }
 

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Plan;
 use crate::device::ReadBack;
+use crate::dist::Reduce;
 use crate::metrics::Reading;
+use crate::ops::scale;
 use crate::ops::unfit::{Found, Unfit};
 use crate::tensor::Batch;
 use crate::{Error, Result};
@@ -74,5 +77,37 @@ impl PendingStep {
         let first = |values: Vec<f32>| values.first().copied().unwrap_or(f32::NAN);
         let local_loss = self.local_loss.map(ReadBack::wait).transpose()?.map(first);
         Ok(StepOutput { loss: first(self.loss.wait()?), local_loss, rows: self.rows, metrics })
+    }
+}
+
+impl Plan {
+    /// The loss over the rows of all ranks.
+    pub(super) fn share_loss(&mut self, rows: usize, total: u64) -> Result<()> {
+        let Some(communicator) = &self.communicator else { return Ok(()) };
+        self.shared_loss.copy_from(&self.loss_value, &self.stream)?;
+        let share = rows as f32 / total.max(1) as f32;
+        scale::forward(&mut self.shared_loss, share, &self.stream)?;
+        communicator.all_reduce((&mut self.shared_loss).into(), Reduce::Sum, &self.stream)
+    }
+
+    /// Enqueues the reading of what a step says, the metrics too if it is one of training.
+    pub(super) fn pending_step(&mut self, batch: &Batch, rows: usize, train: bool) -> Result<PendingStep> {
+        let (shared, reading) = (self.communicator.is_some(), &self.reading);
+        let unfit = self.unfit.read_back(reading)?;
+        self.unfit.clear(reading)?;
+        self.unfit_is_clear = true;
+        let loss = if shared { &self.shared_loss } else { &self.loss_value };
+        let metrics = self.metrics.iter().filter(|_| train);
+        Ok(PendingStep {
+            batch: batch.without_columns(),
+            finite: self.inputs.finite().clone(),
+            unfit,
+            loss: loss.read_back(reading)?,
+            local_loss: shared.then(|| self.loss_value.read_back(reading)).transpose()?,
+            rows,
+            metrics: metrics
+                .map(|(name, metric)| Ok((name.clone(), metric.compute(reading)?)))
+                .collect::<Result<_>>()?,
+        })
     }
 }
