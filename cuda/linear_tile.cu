@@ -315,6 +315,8 @@ extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const rec
                             require_array(weight, size->inputs * size->outputs, op, "weight"),
                             require_array(d_embeddings, lookup.unique, op, "d_embeddings"),
                             require_prepared_blocks(*size, prepared, prepared_bytes, op),
+                            require(!prepared || (lookup.dim % 8 == 0 && first_column % 8 == 0), op, "prepared",
+                                    "is for tiles whose dim and first_column are multiples of 8"),
                             require_workspace(workspace, workspace_bytes, cut.bytes(), op)))
     return status;
   const Runs runs = make_runs(inputs, *size);

@@ -55,8 +55,8 @@ __device__ __forceinline__ void bring_forward(const HalfLayer& layer, const Forw
     to.inside = column < run.columns;
     const int position = to.inside ? column / run.dim : 0;
     to.row_units = run.dim / kUnit * F::kParts;
-    to.units = run.units + int(blockIdx.x) % table.copies * table.copy_units +
-               (to.inside ? column - position * run.dim : 0) / kUnit * F::kParts + unit % F::kParts;
+    to.units = rows_of(run, table) + (to.inside ? column - position * run.dim : 0) / kUnit * F::kParts +
+               unit % F::kParts;
     const int group = (run.first_column + first) / kUnit;
     to.weight = layer.weight.units +
                 (share.output_tile * layer.weight_units<F>() + group * F::kParts) * kTileColumns;
@@ -81,7 +81,7 @@ __device__ __forceinline__ void bring_forward(const HalfLayer& layer, const Forw
 #pragma unroll
     for (int i = 0; i < kLines; ++i) {
       const uint32_t place = known.places[i / 4].value[i % 4];
-      const bool there = place != kNoPlace && known.inside;
+      const bool there = place != kNowhere && known.inside;
       copy_pack_async(to + i * 16, known.units + (there ? place * uint32_t(known.row_units) : 0), there);
     }
     copies.begun(filled);

@@ -27,6 +27,31 @@ HalfLayer cut_blocks(const recis_linear_size& size, Workspace& memory) {
   return layer;
 }
 
+// Memory of a run's table. Runs of the same embeddings have it in common, each at its own rows, unless they are
+// of the same table: then it is one's own. Without ranges nothing is known of who has which rows.
+template <class F>
+void take_table(HalfRuns& runs, int i, Workspace& memory) {
+  HalfRun& run = runs.run[i];
+  const int row_units = run.dim / kUnit * F::kParts;
+  run.own = true;
+  for (int j = 0; j < i; ++j) {
+    const HalfRun& before = runs.run[j];
+    if (!run.range || !before.range || before.x != run.x || before.dim != run.dim || before.unique != run.unique)
+      continue;
+    run.units = before.units;
+    if (before.range != run.range) continue;
+    run.own = false;
+    run.copies = before.copies;
+    run.table = before.table;
+    return;
+  }
+  if (!run.units) run.units = memory.take<Unit>(int64_t(run.unique) * row_units);
+  const int64_t most = kMostCopies * int64_t(run.unique) * row_units;
+  run.copies = memory.take<Unit>(std::min(kCopiesBytes / int64_t(sizeof(Unit)), most));
+  run.table = memory.take<HalfTable>(1);
+  run.largest = memory.take<float>(kLargestBlocks);
+}
+
 template <class F>
 HalfLayer cut_layer(const Runs& runs, const recis_linear_size& size, Workspace& memory) {
   HalfLayer layer = cut_blocks<F>(size, memory);
@@ -37,7 +62,8 @@ HalfLayer cut_layer(const Runs& runs, const recis_linear_size& size, Workspace& 
     HalfRun& run = all[i];
     run.x = from.x;
     run.range = from.range;
-    run.inverse = from.tile ? from.inverse : nullptr;
+    run.tile = from.tile;
+    run.inverse = from.inverse;
     run.offsets = from.offsets;
     run.capacity = from.capacity;
     run.unique = from.tile ? from.unique : uint32_t(size.rows);
@@ -54,12 +80,7 @@ HalfLayer cut_layer(const Runs& runs, const recis_linear_size& size, Workspace& 
     chunks += steps;
     run.room = steps * F::kStep;
     if (i + 1 < count) run.room = std::min(run.room, all[i + 1].first_column - run.first_column);
-    const int64_t row_bytes = int64_t(run.dim) / kUnit * F::kParts * int64_t(sizeof(Unit));
-    // Room for the copies of a table that is small.
-    const int64_t copies = std::min(kCopiesBytes, (kMostCopies - 1) * run.unique * row_bytes);
-    run.units = memory.take<Unit>((run.unique * row_bytes + copies) / int64_t(sizeof(Unit)));
-    run.table = memory.take<HalfTable>(1);
-    run.largest = memory.take<float>(kLargestBlocks);
+    take_table<F>(layer.runs, i, memory);
     run.places = memory.take<uint32_t>(int64_t(run.positions) * layer.padded_rows);
   }
   return layer;

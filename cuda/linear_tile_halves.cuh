@@ -7,12 +7,13 @@
 
 namespace recis {
 
-// The embeddings of a tile that are there, as rows of units. Small ones are kept several times, for blocks to
+// The embeddings of a tile that are there, as rows of units. Small tables are kept several times, for blocks to
 // choose from: if all read the same few lines, these become the limit.
 struct HalfTable {
   float unscale;
   int copies;
   int copy_units;  // from one to the next
+  int first_unit;  // if there is but one
 };
 
 // Columns of one input. Dense columns count as a tile of one position, each row at its own place.
@@ -20,15 +21,18 @@ struct HalfRun {
   // As they were given:
   const float* x;         // [unique, dim]
   const uint32_t* range;  // the places that are the tile's; null: all
-  const uint32_t* inverse;  // null: dense
+  const uint32_t* inverse;
   const int32_t* offsets;
   int64_t capacity;
   uint32_t unique;
+  bool tile;  // or dense
+  bool own;   // its table, or an earlier run's
   int dim, positions, first_column, columns;
   int room;               // columns up to the next run, or whole steps
   int first_chunk;        // steps that runs before have
   // As they are prepared:
-  Unit* units;            // [copies, unique, dim / 8, parts]
+  Unit* units;            // [unique, dim / 8, parts], common to runs of the same embeddings
+  Unit* copies;           // of a small table [copies, rows, dim / 8, parts]
   HalfTable* table;
   float* largest;         // [kLargestBlocks]
   uint32_t* places;       // [positions, padded rows], from the range's first on
@@ -64,7 +68,11 @@ struct HalfLayer {
   }
 };
 
-constexpr uint32_t kNoPlace = 0xffffffffu;
+// Where a block finds a run's rows.
+__device__ __forceinline__ const Unit* rows_of(const HalfRun& run, const HalfTable& table) {
+  return table.copies > 1 ? run.copies + int(blockIdx.x) % table.copies * table.copy_units
+                          : run.units + table.first_unit;
+}
 
 // The run that a chunk is of, going on from one at or before it.
 __device__ __forceinline__ int run_of_chunk(const HalfRuns& runs, int chunk, int run = 0) {

@@ -33,7 +33,8 @@ __device__ __forceinline__ void bring_input(const HalfInput& p, int first_row, i
   using Shared = InputShared<F>;
   constexpr int kGroups = Shared::kColumns / kUnit;
   shared.d_y_filled.arrive_expecting(sizeof shared.d_y.bytes);
-  shared.d_y_filled.copy_async(shared.d_y.bytes, p.d_y.units + int64_t(first_row) * (sizeof shared.d_y.bytes / kTileRows / sizeof(Unit)),
+  constexpr int kLineUnits = kTileColumns / kUnit * F::kParts;
+  shared.d_y_filled.copy_async(shared.d_y.bytes, p.d_y.units + int64_t(first_row) * kLineUnits,
                                sizeof shared.d_y.bytes);
   const auto unscale = [&](int tile) {
     const int group = p.first_group + tile * kGroups;

@@ -70,6 +70,7 @@ __device__ __forceinline__ TableRows table_rows(const HalfRun& run) {
 
 // One of kLargestBlocks blocks' share of a table.
 __device__ __forceinline__ void find_largest(const HalfRun& run, int block) {
+  if (!run.own) return;
   const TableRows rows = table_rows(run);
   const Pack<float>* const packs = reinterpret_cast<const Pack<float>*>(run.x + int64_t(rows.first) * run.dim);
   const int64_t count = int64_t(rows.count) * run.dim / 4;
@@ -96,7 +97,7 @@ __device__ __forceinline__ void turn_places(const HalfLayer& layer, const HalfRu
     const int row = first_row + lane;
     Segment segment{row, row + 1};
     if (row >= layer.rows) segment = {0, 0};
-    else if (run.inverse) segment = segment_of(run.offsets, row, run.capacity);
+    else if (run.tile) segment = segment_of(run.offsets, row, run.capacity);
     begins[lane] = segment.begin + first_position;
     lengths[lane] = int(min(segment.end - segment.begin, int64_t(run.positions))) - first_position;
   }
@@ -107,16 +108,16 @@ __device__ __forceinline__ void turn_places(const HalfLayer& layer, const HalfRu
 #pragma unroll
     for (int j = 0; j < kLanes; ++j) {
       const int row = warp * kRows + i, position = 32 * j + lane;
-      places[i][j] = kNoPlace;
+      places[i][j] = kNowhere;
       if (position < lengths[row])
-        places[i][j] = run.inverse ? run.inverse[begins[row] + position] : uint32_t(begins[row]);
+        places[i][j] = run.tile ? run.inverse[begins[row] + position] : uint32_t(begins[row]);
     }
 #pragma unroll
   for (int i = 0; i < kRows; ++i)
 #pragma unroll
     for (int j = 0; j < kLanes; ++j) {
       const uint32_t place = places[i][j] - rows.first;  // what is below becomes large
-      turned[32 * j + lane][warp * kRows + i] = place < rows.count ? place : kNoPlace;
+      turned[32 * j + lane][warp * kRows + i] = place < rows.count ? place : kNowhere;
     }
   __syncthreads();
 #pragma unroll 4
@@ -154,13 +155,16 @@ template <class F>
 __global__ void __launch_bounds__(kThreads) split_tables_kernel(const HalfRuns runs) {
   wait_for_stream();
   const HalfRun& run = runs.run[blockIdx.y];
+  if (!run.own) return;
   const TableRows rows = table_rows(run);
   const float scale = scale_for(largest_of_block(threadIdx.x < kLargestBlocks ? run.largest[threadIdx.x] : 0));
   // Of all copies too, units are counted in 32 bits.
   const uint32_t groups = rows.count * uint32_t(run.dim / kUnit);
   const int64_t bytes = int64_t(groups) * F::kParts * int64_t(sizeof(Unit));
   const int copies = int(max(int64_t(1), min(kMostCopies, kCopiesBytes / max(bytes, int64_t(1)))));
-  if (grid_thread() == 0) *run.table = {1 / scale, copies, int(groups * F::kParts)};
+  const int64_t first_unit = int64_t(rows.first) * (run.dim / kUnit) * F::kParts;
+  if (grid_thread() == 0) *run.table = {1 / scale, copies, int(groups * F::kParts), int(first_unit)};
+  Unit* const to = copies > 1 ? run.copies : run.units + first_unit;
   const Pack<float>* const packs = reinterpret_cast<const Pack<float>*>(run.x + int64_t(rows.first) * run.dim);
   for (uint32_t i = uint32_t(grid_thread()); i < groups * uint32_t(copies); i += uint32_t(grid_threads())) {
     const int64_t group = i % groups;
@@ -168,7 +172,7 @@ __global__ void __launch_bounds__(kThreads) split_tables_kernel(const HalfRuns r
     Unit parts[F::kParts];
     split<F>(x, scale, parts);
 #pragma unroll
-    for (int part = 0; part < F::kParts; ++part) run.units[int64_t(i) * F::kParts + part] = parts[part];
+    for (int part = 0; part < F::kParts; ++part) to[int64_t(i) * F::kParts + part] = parts[part];
   }
 }
 

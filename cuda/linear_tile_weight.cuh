@@ -51,8 +51,8 @@ __device__ __forceinline__ void bring_weight(const HalfLayer& layer, const Weigh
     const int unit = lane % 8 + 8 * j, column = tile.column + unit / F::kParts * kUnit;
     inside[j] = column < run.columns;
     const int position = inside[j] ? column / run.dim : 0;
-    units[j] = run.units + int(blockIdx.x) % table.copies * table.copy_units +
-               (inside[j] ? column - position * run.dim : 0) / kUnit * F::kParts + unit % F::kParts;
+    units[j] = rows_of(run, table) + (inside[j] ? column - position * run.dim : 0) / kUnit * F::kParts +
+               unit % F::kParts;
     places[j] = run.places + int64_t(position) * layer.padded_rows + line;
   }
   struct Look {
@@ -84,7 +84,7 @@ __device__ __forceinline__ void bring_weight(const HalfLayer& layer, const Weigh
 #pragma unroll
       for (int m = 0; m < kLines; ++m) {
         const uint32_t place = known.places[j][m / 4].value[m % 4];
-        const bool there = place != kNoPlace && inside[j];
+        const bool there = place != kNowhere && inside[j];
         copy_pack_async(to + m * 16, units[j] + (there ? place * row_units : 0), there);
       }
     }

@@ -266,8 +266,11 @@ __global__ void __launch_bounds__(kSortThreads, 2) sort_kernel(Sort sort) {
 inline int sort_by_bits(const char* op, const Sort& sort, recis_stream_t stream) {
   const int items = sort_items(sort.count);
   const unsigned blocks = unsigned(sort.tiles < kSortBlocks ? sort.tiles : kSortBlocks);
-  return launch(op, items == 4 ? sort_kernel<4> : items == 8 ? sort_kernel<8> : items == 12 ? sort_kernel<12> : sort_kernel<16>, blocks,
-                kSortThreads, 0, stream, sort);
+  const auto kernel = items == 4    ? sort_kernel<4>
+                      : items == 8  ? sort_kernel<8>
+                      : items == 12 ? sort_kernel<12>
+                                    : sort_kernel<16>;
+  return launch(op, kernel, blocks, kSortThreads, 0, stream, sort);
 }
 
 }  // namespace recis

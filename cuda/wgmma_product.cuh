@@ -34,7 +34,7 @@ class CoreTile {
   }
   // Eight k of the dealt lines from a multiple of eight.
   __device__ __forceinline__ uint64_t describe(int part, int k, int at) const {
-    return wgmma_tile(bytes_[part] + place(k, at), kAlong, kAcross);
+    return wgmma_operand(bytes_[part] + place(k, at), kAlong, kAcross);
   }
 
   // Lines are dealt so that two neighbours in each half of the tile are four neighbouring lines: those that

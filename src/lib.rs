@@ -108,7 +108,8 @@
 //! PyTorch, JAX and `CudaContext::new` use the same one.
 //!
 //! **Does it change anything of my process?** [`device::Stream::new`] lets the device's default pool keep
-//! memory that is freed; [`device::Stream::from_cudarc`] does not. Pinned memory, once made for copies
+//! memory that is freed, and keeps it from making one stream wait for another to reuse some;
+//! [`device::Stream::from_cudarc`] does neither. Pinned memory, once made for copies
 //! from the host, is kept for the next ones. There are no threads but rayon's, and a watchdog for ranks
 //! that NCCL connects.
 //!

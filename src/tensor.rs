@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::device::{Buffer, Device, Stream};
+use crate::device::{Buffer, Device, Order, Stream};
 use crate::{Error, Result};
 
 /// The numbers of a column.
@@ -135,6 +135,21 @@ impl Tensor {
             Self::Dense(t) => &t.values,
             Self::Ragged(t) => &t.values,
         }
+    }
+
+    /// What orders the work on its arrays.
+    pub(crate) fn orders(&self) -> impl Iterator<Item = Option<&Order>> {
+        let (offsets, weights) = match self {
+            Self::Dense(_) => (&[][..], None),
+            Self::Ragged(t) => (&t.offsets[..], t.weights.as_ref()),
+        };
+        let values = match self.values() {
+            Values::F32(values) => values.order(),
+            Values::F64(values) => values.order(),
+            Values::I64(values) => values.order(),
+            Values::I8(values) => values.order(),
+        };
+        [values].into_iter().chain(offsets.iter().map(Buffer::order)).chain(weights.map(Buffer::order))
     }
 
     /// The column in the memory of the stream's device: shared if it is there.

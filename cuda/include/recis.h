@@ -481,12 +481,15 @@ int recis_linear_tile_workspace_size(const recis_dense_columns *dense, int64_t d
                                      int64_t tile_count, const recis_occurrences *occurrences,
                                      const recis_linear_size *size, size_t *bytes);
 /* A layer's factors as the tensor cores of some devices want them, for all passes over one batch; there wide
- * layers take half the time. The size is 0 where a device or a layer has no use for it: null then does
- * for `prepared`, as it does wherever the passes shall prepare nothing. prepare() fills the memory,
- * prepare_backward() adds what the backward passes want of d_y. In RECIS_FP32 and RECIS_TF32 a factor is then
+ * layers take two thirds of the time. The size is 0 where a device or a layer has no use for it: null then
+ * does for `prepared`, as it does wherever nothing shall be prepared. Before forward, prepare() fills the memory,
+ * aligned to 16 bytes; before the backward passes, prepare_backward() adds what they want of d_y. All passes get
+ * it with the inputs and the size that it was made for, and one of the tiles; they take the weight, the inputs
+ * and d_y from it, and are given these all the same. In RECIS_FP32 and RECIS_TF32 a factor is then
  * two half floats or one, times a power of two that numbers near it share: as exact as promised down to 2^-17
  * (2^-28) of the largest of 128 x 32 (128 x 64) neighbours in the weight, of d_y's in 32 (64) rows, or of a
- * tile's embeddings; below, a number loses a bit whenever it halves. */
+ * tile's embeddings; below, a number loses a bit whenever it halves. Products of the largest of both are below
+ * 2^128, and above 2^-120 unless they do not count. */
 int recis_linear_tile_prepare_size(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
                                    int64_t tile_count, const recis_linear_size *size, size_t *bytes);
 int recis_linear_tile_prepare(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,

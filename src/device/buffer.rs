@@ -257,11 +257,10 @@ impl<T: Element> Buffer<T> {
         Ok(unsafe { std::slice::from_raw_parts_mut(pointer, self.len) })
     }
 
-    /// From now on `stream` orders the work on it. Of several buffers in a row, before any work, the stream
-    /// waits once.
+    /// What orders the work on it, for [`Stream::take_all`]; none on the host.
     #[cfg(feature = "trainer")]
-    pub(crate) fn order_by(&self, stream: &Stream) -> Result<()> {
-        self.on(stream).map(drop)
+    pub(crate) fn order(&self) -> Option<&super::Order> {
+        self.memory.order()
     }
 
     /// The first element, for a kernel on `stream` that reads.

@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::CudaStream;
@@ -9,17 +8,6 @@ use crate::Result;
 /// The stream that orders the work on a piece of a CUDA device's memory: the last one that used it.
 pub struct Order(Mutex<Arc<CudaStream>>);
 
-thread_local! {
-    /// The streams of the last join, if this thread has given none of them any work since: an operation
-    /// that moves several arrays waits once.
-    static JOINED: Cell<Option<[usize; 2]>> = const { Cell::new(None) };
-}
-
-/// This thread is about to give work to a stream, or has done so.
-pub fn forget_join() {
-    JOINED.set(None);
-}
-
 impl Order {
     pub fn new(stream: &Arc<CudaStream>) -> Self {
         Self(Mutex::new(stream.clone()))
@@ -29,10 +17,21 @@ impl Order {
     pub fn move_to(&self, stream: &Arc<CudaStream>) -> Result<()> {
         let mut last = self.last();
         if last.cu_stream() != stream.cu_stream() {
-            let pair = [last.cu_stream().addr(), stream.cu_stream().addr()];
-            if JOINED.get() != Some(pair) {
+            stream.join(&last).map_err(cuda::driver("order two streams"))?;
+            *last = stream.clone();
+        }
+        Ok(())
+    }
+
+    /// The same for several in a row, waiting once for each stream that had some of them.
+    #[cfg(feature = "trainer")]
+    pub fn move_all<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
+        let mut joined = vec![stream.cu_stream()];
+        for order in orders {
+            let mut last = order.last();
+            if !joined.contains(&last.cu_stream()) {
                 stream.join(&last).map_err(cuda::driver("order two streams"))?;
-                JOINED.set(Some(pair));
+                joined.push(last.cu_stream());
             }
             *last = stream.clone();
         }

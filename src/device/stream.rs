@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream};
 
-use super::order::forget_join;
 use super::pinned::Block;
 use super::{Device, Order, cuda};
 use crate::{Error, Result};
@@ -31,8 +30,8 @@ struct Cuda {
 
 impl Stream {
     /// A new stream on `device`. On a CUDA device, memory that is freed stays with the process from now
-    /// on, in the device's default pool, for whoever allocates next; [`Stream::from_cudarc`] leaves the
-    /// pool as it is.
+    /// on, in the device's default pool, for whoever allocates next on the same stream, or on another one
+    /// when the work on it is done; [`Stream::from_cudarc`] leaves the pool as it is.
     ///
     /// # Errors
     /// A device that cannot be used.
@@ -74,7 +73,6 @@ impl Stream {
 
     /// The stream as cudarc has it; none on the host.
     pub fn cuda_stream(&self) -> Option<&Arc<CudaStream>> {
-        forget_join();
         self.cuda.as_ref().map(|cuda| &cuda.stream)
     }
 
@@ -116,11 +114,19 @@ impl Stream {
         }
     }
 
+    /// From now on this stream orders the work on these; it waits once for each stream that did so before.
+    #[cfg(feature = "trainer")]
+    pub(crate) fn take_all<'a>(&self, orders: impl IntoIterator<Item = Option<&'a Order>>) -> Result<()> {
+        match &self.cuda {
+            Some(cuda) => Order::move_all(orders.into_iter().flatten(), &cuda.stream),
+            None => Ok(()),
+        }
+    }
+
     /// What launchers take; null on the host. The stream's context becomes the calling thread's.
     #[cfg(any(recis_cuda, feature = "simt"))]
     pub(crate) fn raw(&self) -> Result<crate::ffi::recis_stream_t> {
         let Some(cuda) = &self.cuda else { return Ok(std::ptr::null_mut()) };
-        forget_join();
         cuda::bind(&cuda.stream)?;
         Ok(cuda.stream.cu_stream().cast())
     }

@@ -16,8 +16,8 @@ pub struct FeatureEngine {
     features: Vec<Feature>,
     /// Position by position: the features of each kind of operator, kinds by first appearance.
     steps: Vec<Vec<Vec<usize>>>,
-    /// What `Bucketize` compares with on the device of the last batch, by feature and position.
-    boundaries: Mutex<HashMap<(usize, usize), Buffer<f32>>>,
+    /// What `Bucketize` compares with, by feature, position and stream.
+    boundaries: Mutex<HashMap<(usize, usize, usize), Buffer<f32>>>,
 }
 
 impl FeatureEngine {
@@ -107,7 +107,8 @@ impl FeatureEngine {
         Ok(())
     }
 
-    /// The boundaries of some features' `Bucketize` on the stream's device, where they stay.
+    /// The boundaries of some features' `Bucketize` on the stream's device, where they stay. Those of one stream
+    /// are not another one's, so that no thread waits for another.
     fn boundaries(
         &self,
         group: &[usize],
@@ -117,7 +118,7 @@ impl FeatureEngine {
     ) -> Result<Vec<Buffer<f32>>> {
         let mut kept = self.boundaries.lock().unwrap_or_else(PoisonError::into_inner);
         let of = group.iter().zip(inputs).map(|(&feature, input)| {
-            let key = (feature, position);
+            let key = (feature, position, stream.cuda_stream().map_or(0, |stream| stream.cu_stream().addr()));
             if let Some(there) = kept.get(&key).filter(|there| there.device() == stream.device()) {
                 return Ok(there.clone());
             }

@@ -61,7 +61,8 @@ impl<'a> Tile<'a> {
 
 /// `y = X Wᵀ + b`: `weight` [outputs, inputs], `bias` `[outputs]`, `y` [rows, outputs]; X is the
 /// concatenation of `dense` and `tiles`, whose columns must not overlap; columns that none covers
-/// count as zero.
+/// count as zero. What is `prepared` must be so from these inputs and this weight, if it is not
+/// [nothing](Prepared::nothing).
 #[allow(clippy::too_many_arguments)]
 pub fn forward(
     dense: &[Dense<'_>],
@@ -88,11 +89,11 @@ pub fn forward(
             Ok(())
         }
         _ => {
+            let (prepared, prepared_bytes) = prepared.of_layer(dense, tiles, size, stream)?;
             let inputs = Inputs::new(dense, tiles, stream)?;
             let mut scratch = inputs.workspace(size, stream)?;
             let (dense, dense_count, tiles, tile_count) = inputs.raw();
             let (weight, bias, y) = (weight.on(stream)?, bias.on(stream)?, y.on_mut(stream)?);
-            let (prepared, prepared_bytes) = prepared.raw(stream)?;
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
@@ -116,7 +117,8 @@ pub fn forward(
 }
 
 /// The gradients of the parameters from `d_y` [rows, outputs], written or (with `accumulate`)
-/// added. Columns that no input covers are left as they are.
+/// added. Columns that no input covers are left as they are. `prepared` as in [`forward`], and behind
+/// [`Prepared::add_gradient`] of `d_y`.
 #[allow(clippy::too_many_arguments)]
 pub fn backward_weight(
     dense: &[Dense<'_>],
@@ -146,11 +148,12 @@ pub fn backward_weight(
             Ok(())
         }
         _ => {
+            prepared.with_gradient()?;
+            let (prepared, prepared_bytes) = prepared.of_layer(dense, tiles, size, stream)?;
             let inputs = Inputs::new(dense, tiles, stream)?;
             let mut scratch = inputs.workspace(size, stream)?;
             let (dense, dense_count, tiles, tile_count) = inputs.raw();
             let (d_y, d_weight, d_bias) = (d_y.on(stream)?, d_weight.on_mut(stream)?, d_bias.on_mut(stream)?);
-            let (prepared, prepared_bytes) = prepared.raw(stream)?;
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
@@ -210,7 +213,7 @@ pub fn backward_dense(
 }
 
 /// Adds the gradient of a tile's embeddings, summed over the ids that share one, to
-/// `d_embeddings` [unique, dim]. The order of summation is fixed.
+/// `d_embeddings` [unique, dim]. The order of summation is fixed. `prepared` as in [`backward_weight`].
 pub fn backward_tile(
     tile: &Tile<'_>,
     d_y: &Buffer<f32>,
@@ -231,6 +234,7 @@ pub fn backward_tile(
             Ok(())
         }
         _ => {
+            let (prepared, prepared_bytes) = prepared.of_tile(tile, size, stream)?;
             let raw = tile.raw(stream)?;
             let occurrences = tile.lookup.raw_occurrences("linear_tile", stream)?;
             let mut scratch = workspace!(
@@ -246,7 +250,6 @@ pub fn backward_tile(
             )?;
             let (d_y, weight, d_embeddings) =
                 (d_y.on(stream)?, weight.on(stream)?, d_embeddings.on_mut(stream)?);
-            let (prepared, prepared_bytes) = prepared.raw(stream)?;
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,

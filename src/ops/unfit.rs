@@ -45,10 +45,10 @@ impl Unfit {
         self.0.fill_bytes(0xff, stream)
     }
 
-    /// See [`Buffer::order_by`].
+    /// See [`Buffer::order`].
     #[cfg(feature = "trainer")]
-    pub(crate) fn order_by(&self, stream: &Stream) -> Result<()> {
-        self.0.order_by(stream)
+    pub(crate) fn order(&self) -> Option<&crate::device::Order> {
+        self.0.order()
     }
 
     /// The word of a column, for an operation, which fails if there is no such column.

@@ -24,7 +24,7 @@ TOO_LARGE = {"table": 4096, "logical_table": 4096, "modulus": 0}
 OPTIONAL = {
     ("recis_ragged", "weights"), ("recis_ids_column", "offsets"), ("recis_gradients", "count"),
     ("*", "count const uint32_t *"), ("*", "weights const float *"), ("recis_bce_forward", "d_prediction"),
-    ("recis_linear_tile_workspace_size", "occurrences"), ("recis_tile", "range"), ("recis_hash_table_find_or_insert", "counters"),
+    ("recis_linear_tile_workspace_size", "occurrences"), ("recis_hash_table_find_or_insert", "counters"),
 }
 # Fields in the order of their structs.
 STRUCTS = {
@@ -83,6 +83,8 @@ def struct_literal(struct, arrays, changed=None, large=False):
     for field in STRUCTS[struct]:
         if field == "lookup":
             value = struct_literal("recis_lookup", arrays, None, large)
+        elif field == "range":
+            value = "NULL"
         elif is_pointer(struct, field):
             value = f"array({next(arrays)})"
         elif field == "first_column":
@@ -177,8 +179,8 @@ class Call:
 
     def of_struct(self, struct):
         for field in STRUCTS[struct]:
-            if field == "lookup":
-                # Of a tile, only the layer's checks; those of its lookup are combine's.
+            if field in ("lookup", "range"):
+                # Of a tile, only the layer's checks; those of its lookup are combine's, and any range will do.
                 continue
             if is_pointer(struct, field):
                 # Sizes say how much scratch memory is needed; they may leave arrays out of account.

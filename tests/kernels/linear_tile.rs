@@ -475,6 +475,31 @@ fn prepared_factors() {
 }
 
 #[test]
+fn prepared_places_outside_the_range_are_missing() {
+    let (rows, inputs, outputs) = (70, 96, 72);
+    let mut layer = Layer::new(rows, inputs, outputs, &[(0, Tile(12, 8))]);
+    let unique = layer.tiles[0].uses.len() as u32;
+    let weight = tame_floats(2, inputs * outputs);
+    let (on_weight, bias) = (Guarded::new(&weight), vec![0.5; outputs]);
+    let (on_bias, d_y) = (Guarded::new(&bias), Guarded::new(&vec![0.0f32; rows * outputs]));
+    for range in [[1, unique - 1], [3, 3], [unique + 5, 2], [0, u32::MAX]] {
+        let on_range = Guarded::new(&range);
+        layer.tile_arguments[0].range = on_range.ptr();
+        assert!(layer.prepare(&on_weight, &d_y));
+        let mut x = layer.x.clone();
+        for (place, uses) in layer.tiles[0].uses.iter().enumerate() {
+            if !(range[0]..range[1]).contains(&(place as u32)) {
+                uses.iter().for_each(|&(row, k)| x[row * inputs + k * 8..][..8].fill(0.0));
+            }
+        }
+        let y = Guarded::new(&vec![f32::NAN; rows * outputs]);
+        ok(layer.forward(on_weight.ptr(), on_bias.ptr(), y.ptr(), &layer.workspace()));
+        let (a, b) = (View::rows(&x, inputs), View::rows(&weight, inputs).t());
+        check_product(&y.to_vec(), [rows, outputs, inputs], a, b, |_, column| bias[column], "range");
+    }
+}
+
+#[test]
 fn nothing_there() {
     Layer::new(3, 7, 5, &[]).run();
     Layer::new(0, 20, 5, &[(0, Dense(3)), (4, Tile(2, 8))]).run();

@@ -13,7 +13,7 @@ use crate::common::{
 
 const UNIQUE: i64 = 23;
 
-/// A layer over a dense part and two tiles that share a table, with its input written out.
+/// A layer over a dense part and two tiles, with its input written out.
 struct Case<'a> {
     size: Size,
     dense_width: usize,
@@ -26,33 +26,34 @@ struct Case<'a> {
     weight_there: Buffer<f32>,
     bias: Vec<f32>,
     d_y: Vec<f32>,
+    /// The second tile's table is the first one's, or another.
+    second_table: usize,
     stream: &'a Stream,
 }
 
 impl<'a> Case<'a> {
     fn new(rows: usize, dim: usize, tile_len: usize, max_len: usize, stream: &'a Stream) -> Self {
-        Self::of_widths([5, 9], rows, dim, tile_len, max_len, stream)
+        Self::of_widths([5, 9], 0, [rows, dim, tile_len, max_len], stream)
     }
 
     /// Of so many dense columns and outputs.
     fn of_widths(
         [dense_width, outputs]: [usize; 2],
-        rows: usize,
-        dim: usize,
-        tile_len: usize,
-        max_len: usize,
+        second_table: usize,
+        [rows, dim, tile_len, max_len]: [usize; 4],
         stream: &'a Stream,
     ) -> Self {
         let mut rng = rng((rows + dim * 1000 + max_len) as u64);
         let size =
             Size { rows, inputs: dense_width + 2 * dim * tile_len, outputs, precision: Precision::Fp32 };
-        let features = [0, 1].map(|_| Feature::random(&mut rng, 0, rows, max_len, UNIQUE));
+        let features = [0, second_table].map(|table| Feature::random(&mut rng, table, rows, max_len, UNIQUE));
         let [x, weight, bias, d_y] =
             [rows * dense_width, size.inputs * outputs, outputs, rows * outputs].map(|n| floats(&mut rng, n));
         Self {
             x_there: on(&x[..], stream),
             x,
-            looked_up: LookedUp::new(features.into(), 1, dim, stream),
+            looked_up: LookedUp::new(features.into(), 1 + second_table, dim, stream),
+            second_table,
             weight_there: on(&weight[..], stream),
             weight,
             bias,
@@ -80,11 +81,12 @@ impl<'a> Case<'a> {
 
     /// Calls `visit(row, column, key, k)` for every value of a tile that is not padding.
     fn each_tiled(&self, mut visit: impl FnMut(usize, usize, (usize, i64), usize)) {
-        for (tile, feature) in self.tiles().iter().zip(&self.looked_up.features) {
+        let tables = [0, self.second_table];
+        for ((tile, feature), table) in self.tiles().iter().zip(&self.looked_up.features).zip(tables) {
             for row in 0..self.size.rows {
                 for (position, i) in feature.range(row).take(self.tile_len).enumerate() {
                     for k in 0..self.dim {
-                        visit(row, tile.first_column + position * self.dim + k, (0, feature.ids[i]), k);
+                        visit(row, tile.first_column + position * self.dim + k, (table, feature.ids[i]), k);
                     }
                 }
             }
@@ -222,11 +224,13 @@ fn equals_the_layer_on_the_written_input() {
 #[test]
 fn wide_layers_equal_the_layer_on_the_written_input() {
     each(|stream| {
-        check(&Case::of_widths([24, 72], 150, 8, 25, 40, stream));
+        for second_table in [0, 1] {
+            check(&Case::of_widths([24, 72], second_table, [150, 8, 25, 40], stream));
+        }
         // As wide as devices want it.
         if !matches!(stream.device(), Device::Cpu | Device::Simt) {
-            check(&Case::of_widths([40, 128], 300, 16, 300, 400, stream));
-            check(&Case::of_widths([8, 88], 1024, 24, 200, 250, stream));
+            check(&Case::of_widths([40, 128], 0, [300, 16, 300, 400], stream));
+            check(&Case::of_widths([8, 88], 1, [1024, 24, 200, 250], stream));
         }
     });
 }
@@ -252,7 +256,7 @@ fn wide_layers_are_as_exact_as_asked() {
             {
                 // On a device, as wide as it wants it.
                 let tile_len = if matches!(stream.device(), Device::Cpu | Device::Simt) { 20 } else { 600 };
-                let mut case = Case::of_widths([24, 72], 130, 8, tile_len, 40, stream);
+                let mut case = Case::of_widths([24, 72], 1, [130, 8, tile_len, 40], stream);
                 case.size.precision = precision;
                 case.weight.iter_mut().for_each(|w| *w *= of_weight);
                 case.d_y.iter_mut().for_each(|d| *d *= of_gradient);
@@ -300,6 +304,30 @@ fn neither_threads_nor_a_second_run_change_a_bit() {
         };
         let one = run(1);
         assert!(one == run(2) && one == run(5));
+    });
+}
+
+#[test]
+fn what_is_prepared_for_another_layer_or_without_its_gradient_is_refused() {
+    each_with_kernels(|stream| {
+        // As wide as devices want it.
+        let tile_len = if stream.device() == Device::Simt { 4 } else { 600 };
+        let [case, other] = [70, 71].map(|rows| Case::of_widths([24, 72], 0, [rows, 8, tile_len, 4], stream));
+        let (bias, d_y) = (on(&case.bias[..], stream), on(&case.d_y[..], stream));
+        let (dense, tiles, weight, size) = (case.dense(), case.tiles(), &case.weight_there, case.size);
+        let mut prepared = Prepared::nothing(stream).unwrap();
+        prepared.prepare(&other.dense(), &other.tiles(), &other.weight_there, other.size, stream).unwrap();
+        let mut y = on(vec![0.0; case.d_y.len()], stream);
+        let run = forward(&dense, &tiles, weight, &bias, &mut y, size, &mut prepared, stream);
+        let for_another = "linear_tile: the factors were prepared for another layer";
+        // Where nothing is prepared, nothing can be wrong.
+        let Err(error) = run else { return };
+        assert_eq!(error.to_string(), for_another);
+        assert_eq!(prepared.add_gradient(&d_y, size, stream).unwrap_err().to_string(), for_another);
+        prepared.prepare(&dense, &tiles, weight, size, stream).unwrap();
+        let mut d = on(vec![0.0; case.looked_up.embeddings.len()], stream);
+        let error = backward_tile(&tiles[0], &d_y, weight, &mut d, size, &mut prepared, stream).unwrap_err();
+        assert_eq!(error.to_string(), "linear_tile: the gradient was not added to the prepared factors");
     });
 }
 

@@ -79,15 +79,19 @@ impl EmbeddingEngine {
     /// Spreads the rows over several ranks. Called once, before any row exists. All ranks then call
     /// everything below up to [`EmbeddingEngine::restore`] together.
     pub fn shard(&mut self, sharding: Sharding) {
+        self.groups.iter_mut().for_each(|group| group.beside = None);
         self.sharding = Some(sharding);
     }
 
     /// Gives physical tables that are combined alone, not tiled, streams of their own: their work, which is
-    /// often too little for a device, then runs beside the rest. Buffers that it has to do with are ordered
-    /// as always.
+    /// often too little for a device, then runs beside the rest, whatever stream calls are given. Buffers that
+    /// it has to do with are ordered as always. Not with several ranks: [`EmbeddingEngine::shard`] ends it.
+    ///
+    /// # Errors
+    /// A device that has no stream left.
     pub fn run_beside(&mut self, stream: &Stream) -> Result<()> {
         for group in &mut self.groups {
-            if !group.has_tiles(&self.features) {
+            if self.sharding.is_none() && !group.has_tiles(&self.features) {
                 group.beside = Some(Stream::new(stream.device())?);
             }
         }
@@ -95,16 +99,25 @@ impl EmbeddingEngine {
     }
 
     /// Waits for what runs on streams of its own.
+    ///
+    /// # Errors
+    /// What went wrong on the device.
     pub fn synchronize(&self) -> Result<()> {
         self.groups.iter().filter_map(|group| group.beside.as_ref()).try_for_each(Stream::synchronize)
     }
 
     /// The stream on which a feature is combined, if the others run on `stream`.
+    ///
+    /// # Errors
+    /// A feature without an embedding option.
     pub fn stream_of(&self, feature: &str, stream: &Stream) -> Result<Stream> {
         Ok(self.find(feature)?.1.stream(stream))
     }
 
     /// Whether a feature is combined on a stream of its own.
+    ///
+    /// # Errors
+    /// A feature without an embedding option.
     pub fn is_beside(&self, feature: &str) -> Result<bool> {
         Ok(self.find(feature)?.1.beside.is_some())
     }

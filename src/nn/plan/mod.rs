@@ -175,7 +175,10 @@ impl Plan {
         self.stream.device()
     }
 
-    /// Waits until all work enqueued so far has finished.
+    /// Waits until all work enqueued so far has finished, that on streams beside the plan's own too.
+    ///
+    /// # Errors
+    /// What went wrong on the device.
     pub fn synchronize(&self) -> Result<()> {
         self.stream.synchronize()?;
         self.beside.synchronize()?;
@@ -265,10 +268,11 @@ impl Plan {
             if !std::mem::take(&mut self.sums_begun) {
                 self.network.begin_sums(communicator.as_ref(), &self.stream)?;
             }
-            communicator.join_sums(&self.stream)?;
+            communicator.join_sums(&self.beside)?;
             ranks = communicator.world_size();
         }
         // The parameters are not wanted before the next batch's forward pass.
+        self.network.order_by(&self.beside)?;
         self.dense_optimizer.step(self.network.parameters_mut(), batches * ranks, &self.beside)?;
         self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
     }
@@ -358,8 +362,7 @@ impl Plan {
     /// rows, and what all ranks had to say.
     fn begin(&mut self, batch: Option<&Batch>, state: u64) -> Result<(Option<Batch>, Vec<Notice>)> {
         let mut columns = None;
-        self.unfit.order_by(&self.stream)?;
-        self.loss_value.order_by(&self.stream)?;
+        self.stream.take_all([self.unfit.order(), self.loss_value.order()])?;
         if !std::mem::take(&mut self.unfit_is_clear) {
             self.unfit.clear(&self.stream)?;
         }

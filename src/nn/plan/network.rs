@@ -98,10 +98,7 @@ impl Network {
         train: bool,
         stream: &Stream,
     ) -> Result<()> {
-        for parameter in &self.parameters {
-            parameter.value.order_by(stream)?;
-            parameter.grad.order_by(stream)?;
-        }
+        self.order_by(stream)?;
         let (first, rest) = self.nodes.split_at_mut(1);
         let first = &mut first[0];
         first.y.resize(rows * first.outputs, stream)?;
@@ -223,6 +220,11 @@ impl Network {
             })?;
         }
         Ok(())
+    }
+
+    /// From now on `stream` orders the work on the parameters and their gradients.
+    pub fn order_by(&self, stream: &Stream) -> Result<()> {
+        stream.take_all(self.parameters.iter().flat_map(|p| [p.value.order(), p.grad.order()]))
     }
 
     /// Gradients of no batch.

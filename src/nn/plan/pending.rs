@@ -47,17 +47,19 @@ impl fmt::Debug for PendingStep {
 }
 
 impl PendingStep {
-    /// Whether [`PendingStep::wait`] would return at once.
+    /// Whether the loss is there, and whether the batch was fit: [`PendingStep::wait`] then waits for the
+    /// metrics at most.
     pub fn is_ready(&self) -> bool {
         // Enqueued behind what is checked.
         self.loss.is_ready()
     }
 
-    /// Waits for what the step says.
+    /// Waits for what the step says. With one rank that is known before its backward pass has ended:
+    /// [`Plan::synchronize`] waits for all work.
     ///
     /// # Errors
-    /// A value of the batch or a prediction that nothing can be learned from, and what went wrong on
-    /// the device.
+    /// A value of the batch or a prediction that nothing can be learned from, and what has gone wrong on
+    /// the device up to there.
     pub fn wait(self) -> Result<StepOutput> {
         let found = Unfit::found(self.unfit)?;
         for (name, found) in self.finite.iter().zip(&found) {
