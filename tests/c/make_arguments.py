@@ -184,15 +184,15 @@ class Call:
                 continue
             if is_pointer(struct, field):
                 # Sizes say how much scratch memory is needed; they may leave arrays out of account.
-                if (struct, field) not in OPTIONAL and "workspace_size" not in self.name:
+                if (struct, field) not in OPTIONAL and not self.name.endswith("_size"):
                     yield field, "NULL", "null"
-                if "workspace_size" not in self.name:
+                if not self.name.endswith("_size"):
                     yield field, "misaligned()", "not aligned to 16 bytes"
             elif field == "precision":
                 yield field, "99", "unknown precision"
             elif field == "table":
                 # No size depends on it.
-                if "workspace_size" not in self.name:
+                if not self.name.endswith("_size"):
                     yield field, "4096", ""
             else:
                 yield field, "-1", ""
