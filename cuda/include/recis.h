@@ -428,9 +428,9 @@ int recis_combine_tile_backward(const recis_lookup *lookup, const recis_occurren
 
 /* How exactly products of matrices are computed. Arrays and sums are f32 whichever it is. */
 typedef enum recis_precision {
-  RECIS_FP32 = 0, /* as f32 rounds, also where tensor cores are used: each number as the sum of two of TF32.
-                     There an infinity may become NaN */
-  RECIS_TF32 = 1, /* factors are rounded to TF32, 10 bits of fraction */
+  RECIS_FP32 = 0, /* as f32 rounds, also where tensor cores are used: each number as the sum of two of TF32, or
+                     of two half floats. There an infinity may become NaN */
+  RECIS_TF32 = 1, /* factors are rounded to TF32, 10 bits of fraction, or as finely to half floats */
   RECIS_BF16 = 2 /* factors are rounded to bfloat16, 7 bits of fraction */
 } recis_precision;
 
