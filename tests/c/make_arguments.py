@@ -54,6 +54,8 @@ PLACES = {"recis_dense_columns": 8, "recis_tile": 0}
 BY_FUNCTION = {("recis_linear_tile_backward_dense", "width"): 4}
 # No layer of these sizes has any.
 PREPARED = {"prepared": "NULL", "prepared_bytes": "0"}
+# What does nothing then, on no device either.
+WITHOUT_WORK = {"recis_linear_tile_prepare", "recis_linear_tile_prepare_backward"}
 # Sizes at which every function that takes scratch memory needs some. Such calls are refused: no array has
 # to be that large.
 LARGE = {"rows": 100000}
@@ -215,7 +217,7 @@ for kind, call in calls:
     if kind != "int" or not call.parameters:
         print(f"  answer(\"{call.name}\", (uint64_t){call.text()});")
         continue
-    needs_device = any(name == "stream" for _, name in call.parameters)
+    needs_device = any(name == "stream" for _, name in call.parameters) and call.name not in WITHOUT_WORK
     print(f"  {'accept' if needs_device else 'answer_ok'}(\"{call.name}\", {call.text()});")
     for place, field, value, message in call.mistakes():
         print(f"  refuse(\"{call.name}\", \"{call.parameters[place][1]}{'.' + field if field else ''} = {value}\", "
