@@ -34,10 +34,12 @@ void take_table(HalfRuns& runs, int i, Workspace& memory) {
   HalfRun& run = runs.run[i];
   const int row_units = run.dim / kUnit * F::kParts;
   run.own = true;
+  bool shares = false;  // not by the pointer: where memory is only counted, all are null
   for (int j = 0; j < i; ++j) {
     const HalfRun& before = runs.run[j];
     if (!run.range || !before.range || before.x != run.x || before.dim != run.dim || before.unique != run.unique)
       continue;
+    shares = true;
     run.units = before.units;
     if (before.range != run.range) continue;
     run.own = false;
@@ -45,7 +47,7 @@ void take_table(HalfRuns& runs, int i, Workspace& memory) {
     run.table = before.table;
     return;
   }
-  if (!run.units) run.units = memory.take<Unit>(int64_t(run.unique) * row_units);
+  if (!shares) run.units = memory.take<Unit>(int64_t(run.unique) * row_units);
   const int64_t most = kMostCopies * int64_t(run.unique) * row_units;
   run.copies = memory.take<Unit>(std::min(kCopiesBytes / int64_t(sizeof(Unit)), most));
   run.table = memory.take<HalfTable>(1);

@@ -171,16 +171,13 @@ impl<T: Element> Buffer<T> {
         if let Some(values) = self.memory.host(self.len) {
             return Ok(ReadBack::ready(values.to_vec()));
         }
-        if stream.cuda_stream().is_none() {
-            return Ok(ReadBack::ready(self.to_host()?));
-        }
-        let from = self.on(stream)?;
+        let Some(cuda) = stream.cuda_stream() else { return Ok(ReadBack::ready(self.to_host()?)) };
         let block = Block::allocate(self.len * size_of::<T>(), stream)?;
-        if let (Some(cuda), true) = (stream.cuda_stream(), self.len > 0) {
+        if self.len > 0 {
             // SAFETY: the block has room for `len` elements and lives until the copy is done.
             unsafe {
                 let to = std::slice::from_raw_parts_mut(block.pointer::<T>(), self.len);
-                result::memcpy_dtoh_async(to, from as u64, cuda.cu_stream())
+                result::memcpy_dtoh_async(to, self.on(stream)? as u64, cuda.cu_stream())
             }
             .map_err(cuda::driver("copy from the device"))?;
         }

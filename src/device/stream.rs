@@ -108,8 +108,8 @@ impl Stream {
             let what = format!("{what} of {device} is used on {}", self.device);
             return Err(Error::Device { device: self.device.to_string(), what });
         }
-        match (order, &self.cuda) {
-            (Some(order), Some(cuda)) => order.move_to(&cuda.stream),
+        match (order, self.cuda_stream()) {
+            (Some(order), Some(stream)) => order.move_to(stream),
             _ => Ok(()),
         }
     }
@@ -117,8 +117,8 @@ impl Stream {
     /// From now on this stream orders the work on these; it waits once for each stream that did so before.
     #[cfg(feature = "trainer")]
     pub(crate) fn take_all<'a>(&self, orders: impl IntoIterator<Item = Option<&'a Order>>) -> Result<()> {
-        match &self.cuda {
-            Some(cuda) => Order::move_all(orders.into_iter().flatten(), &cuda.stream),
+        match self.cuda_stream() {
+            Some(stream) => Order::move_all(orders.into_iter().flatten(), stream),
             None => Ok(()),
         }
     }

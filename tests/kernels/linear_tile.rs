@@ -96,6 +96,26 @@ fn prepared_places_outside_the_range_are_missing() {
 }
 
 #[test]
+fn tables_in_one_array_are_prepared_in_one() {
+    let mut layer = Layer::new(70, 192, 72, &[(0, Tile(12, 8)), (96, Tile(12, 8))]);
+    let (weight, d_y) = (Guarded::new(&[0.5f32; 192 * 72]), Guarded::new(&[0.5f32; 70 * 72]));
+    let bytes = |layer: &mut Layer| {
+        assert!(layer.prepare(&weight, &d_y));
+        layer.prepared.as_ref().unwrap().to_vec().len()
+    };
+    let apart = bytes(&mut layer);
+    let lookup = layer.tile_arguments[0].lookup;
+    let tables = Guarded::new(&[0, lookup.unique as u32 / 2, lookup.unique as u32]);
+    layer.tile_arguments[1].lookup = lookup;
+    layer.tile_arguments[0].range = tables.ptr();
+    layer.tile_arguments[1].range = tables.ptr().wrapping_add(1);
+    let two_tables = bytes(&mut layer);
+    layer.tile_arguments[1].range = tables.ptr();
+    let one_table = bytes(&mut layer);
+    assert!(one_table < two_tables && two_tables < apart, "{one_table} {two_tables} {apart}");
+}
+
+#[test]
 fn nothing_there() {
     Layer::new(3, 7, 5, &[]).run();
     Layer::new(0, 20, 5, &[(0, Dense(3)), (4, Tile(2, 8))]).run();

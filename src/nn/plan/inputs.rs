@@ -50,6 +50,11 @@ struct Run {
 }
 
 impl Run {
+    fn holds(&self, column: &Column) -> bool {
+        let own = self.first_column..self.first_column + self.width;
+        !matches!(column.source, Source::Gathered) && own.contains(&column.first_column)
+    }
+
     fn place(&self, column: &Column) -> Place {
         Place { first_column: column.first_column - self.first_column, stride: self.width }
     }
@@ -192,22 +197,21 @@ impl Inputs {
         unfit: &mut Unfit,
         stream: &Stream,
     ) -> Result<()> {
-        // Not what the last batch's backward pass has read: that would have to be waited for.
+        let (beside, rest) = combined(&self.columns, embeddings)?;
+        // Not what the last batch's backward pass has read: the stream that comes first would wait for that.
         for run in &mut self.runs {
-            run.x = Buffer::unset(0, stream)?;
+            let first = beside.iter().chain(&rest).find(|column| run.holds(column));
+            let stream = match first {
+                Some(column) => embeddings.stream_of(&column.name, stream)?,
+                None => stream.clone(),
+            };
+            run.x = Buffer::unset(batch.rows * run.width, &stream)?;
         }
         // What is combined on streams of its own comes first, so that it waits for nothing else.
-        let (beside, rest) = combined(&self.columns, embeddings)?;
         for column in beside.into_iter().chain(rest) {
             let Some(run) = run_of(&mut self.runs, column) else { continue };
-            if run.x.is_empty() {
-                run.x = Buffer::unset(batch.rows * run.width, &embeddings.stream_of(&column.name, stream)?)?;
-            }
             let place = run.place(column);
             embeddings.combine(&column.name, &mut run.x, place, stream)?;
-        }
-        for run in self.runs.iter_mut().filter(|run| run.x.is_empty()) {
-            run.x = Buffer::unset(batch.rows * run.width, stream)?;
         }
         for column in &self.columns {
             let Source::Batch(finite) = column.source else { continue };
@@ -243,8 +247,7 @@ fn combined<'a>(
 }
 
 fn run_of<'a>(runs: &'a mut [Run], column: &Column) -> Option<&'a mut Run> {
-    let holds = |run: &Run| (run.first_column..run.first_column + run.width).contains(&column.first_column);
-    runs.iter_mut().find(|run| !matches!(column.source, Source::Gathered) && holds(run))
+    runs.iter_mut().find(|run| run.holds(column))
 }
 
 /// The width of a column that is used as it is.
