@@ -89,8 +89,9 @@ extern "C" int recis_adamw_step(const recis_adamw_parameter* parameters, int64_t
       now.parameter[now.count++] = parameter;
     }
     if (now.count == 0) continue;
-    // As many as keep memory busy: what runs beside finds room too.
-    constexpr int64_t kBlocks = 132 * 6;
+    // As many as keep memory busy and are there at once: blocks that wait for room keep out those of kernels that
+    // run beside.
+    constexpr int64_t kBlocks = 132 * 4;
     const unsigned blocks = blocks_for(now.begin[now.count] * kThreads, kBlocks);
     if (int status = launch(op, adamw_kernel, blocks, kThreads, 0, stream, now, coefficients)) return status;
   }

@@ -24,11 +24,12 @@ struct alignas(16) Unit {
 };
 constexpr int kUnit = 8;
 
-// The scale for numbers of which the largest is so large.
+// The scale for numbers of which the largest is so large; of nothing but zeros the largest of all scales, so that
+// it is no measure of how large others are.
 __device__ __forceinline__ float scale_for(float largest) {
   constexpr int kBias = 127, kTop = 14, kLeast = -113, kMost = 100;
   const int exponent = int(__float_as_uint(largest) >> 23) - kBias;
-  const int up = largest > 0 ? min(max(kTop - exponent, kLeast), kMost) : 0;
+  const int up = largest > 0 ? min(max(kTop - exponent, kLeast), kMost) : kMost;
   return __uint_as_float(uint32_t(up + kBias) << 23);
 }
 

@@ -41,6 +41,12 @@ struct ColumnsHere {
     }
     return low;
   }
+  // The column of both, or -1.
+  __device__ int column_of_both(uint32_t first_position, uint32_t last_position) const {
+    if (count == 0) return -1;
+    const int column = column_of(first_position);
+    return column == column_of(last_position) ? column : -1;
+  }
   __device__ bool covers(uint32_t position) const {
     if (count == 0) return false;
     const int column = column_of(position);
@@ -49,7 +55,9 @@ struct ColumnsHere {
   // The key of a position: of `no_table` if it holds no id.
   __device__ Key key(uint32_t position, uint32_t no_table) const {
     if (count == 0) return {0, no_table};
-    const int column = column_of(position);
+    return key_in(column_of(position), position, no_table);
+  }
+  __device__ Key key_in(int column, uint32_t position, uint32_t no_table) const {
     const uint32_t i = position - first[column];
     if (i >= used[column]) return {0, no_table};
     return {rotated(__ldg(ids[column] + i)), table[column]};
@@ -63,6 +71,21 @@ struct FromColumns {
   using Here = ColumnsHere;
   __device__ void set(Here& here) const { here.set(columns); }
   __device__ Key key(const Here& here, uint32_t position) const { return here.key(position, no_table); }
+
+  // The same for positions side by side. Most lie in one column: that is looked for once.
+  class Some {
+   public:
+    __device__ Some(const FromColumns& from, const Here& here, uint32_t first, uint32_t last)
+        : here_(here), no_table_(from.no_table), column_(here.column_of_both(first, last)) {}
+    __device__ Key key(uint32_t position) const {
+      return column_ >= 0 ? here_.key_in(column_, position, no_table_) : here_.key(position, no_table_);
+    }
+
+   private:
+    const Here& here_;
+    uint32_t no_table_;
+    int column_;
+  };
 };
 
 // The same from an array, for more columns than a launch takes.
@@ -74,6 +97,11 @@ struct FromArray {
   __device__ Key key(const Here&, uint32_t i) const {
     return {uint64_t(words[1][i]) << 32 | words[0][i], words[2][i]};
   }
+  struct Some {
+    const FromArray& from;
+    __device__ Some(const FromArray& from, const Here&, uint32_t, uint32_t) : from(from) {}
+    __device__ Key key(uint32_t i) const { return from.key(Here(), i); }
+  };
 };
 
 }  // namespace recis

@@ -34,6 +34,15 @@ __device__ __forceinline__ Floats<width> load_once(const float* from) {
 #endif
   return floats;
 }
+__device__ __forceinline__ uint2 load_once(const uint2* from) {
+#ifdef RECIS_SIMT
+  return *from;
+#else
+  uint2 value;
+  asm("ld.global.nc.L1::no_allocate.L2::128B.v2.u32 {%0, %1}, [%2];" : "=r"(value.x), "=r"(value.y) : "l"(from));
+  return value;
+#endif
+}
 template <int width>
 __device__ __forceinline__ void store_floats(float* to, const Floats<width>& floats) {
   const float(&value)[width] = floats.value;
@@ -42,6 +51,21 @@ __device__ __forceinline__ void store_floats(float* to, const Floats<width>& flo
     __stwb(reinterpret_cast<float4*>(to), float4{value[0], value[1], value[2], value[3]});
   else
     *to = value[0];
+}
+
+// *to += floats, without waiting for what is there. Nobody else may be at it.
+template <int width>
+__device__ __forceinline__ void add_to(float* to, const Floats<width>& floats) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  if constexpr (width == 4) {
+    asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(floats.value[0]),
+                 "f"(floats.value[1]), "f"(floats.value[2]), "f"(floats.value[3])
+                 : "memory");
+    return;
+  }
+#endif
+#pragma unroll
+  for (int k = 0; k < width; ++k) atomicAdd(to + k, floats.value[k]);
 }
 
 // sum += factor * term.

@@ -124,6 +124,7 @@ TileWeight weight_problem(const Inputs& inputs, const float* d_y, float* d_weigh
 // The workspace of backward_tile: the gradient of a tile's columns, and what it is made and reduced with.
 struct TileGradient {
   float* d_x;
+  float* unscale;  // if it is in half floats
   char* rest;  // of the product, and then of the reduction
   size_t rest_bytes;
 };
@@ -131,9 +132,10 @@ TileGradient tile_gradient(Workspace& workspace, const recis_tile& tile, const r
                            const recis_linear_size& size) {
   const int64_t columns = tile.tile_len * tile.lookup.dim;
   float* d_x = workspace.take<float>(size.rows * columns);
+  float* unscale = workspace.take<float>(1);
   const size_t bytes = std::max(input_gradient_bytes(size, columns),
                                 combine_tile_backward_bytes(tile.lookup, occurrences));
-  return {d_x, workspace.take<char>(int64_t(bytes)), bytes};
+  return {d_x, unscale, workspace.take<char>(int64_t(bytes)), bytes};
 }
 
 // The memory of a layer's prepared factors, if there are any: all of it, or as far as the size alone says.
@@ -321,10 +323,13 @@ extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const rec
     return status;
   const Runs runs = make_runs(inputs, *size);
   if (runs.count == 0) return RECIS_OK;
-  if (int status = prepared ? half_input_gradient(op, runs.run[0], gradient.d_x, *size, prepared, stream)
-                            : input_gradient(op, d_y, weight + first_column, gradient.d_x, *size, columns,
-                                             gradient.rest, stream))
+  const auto [d_x, unscale, rest, rest_bytes] = gradient;
+  if (int status = prepared ? half_input_gradient(op, runs.run[0], d_x, unscale, *size, prepared, stream)
+                            : input_gradient(op, d_y, weight + first_column, d_x, *size, columns, rest, stream))
     return status;
-  return combine_tile_backward(op, lookup, *occurrences, tile_len, gradient.d_x, 0, columns, d_embeddings,
-                               gradient.rest, gradient.rest_bytes, stream);
+  if (prepared && makes_half_gradient(size->precision))
+    return combine_tile_backward_halves(op, lookup, *occurrences, tile_len, d_x, unscale, d_embeddings, rest,
+                                        rest_bytes, stream);
+  return combine_tile_backward(op, lookup, *occurrences, tile_len, d_x, 0, columns, d_embeddings, rest, rest_bytes,
+                               stream);
 }

@@ -223,8 +223,8 @@ int half_weight_gradient(const char* op, const Runs& runs, float* d_weight, cons
   });
 }
 
-int half_input_gradient(const char* op, const Run& run, float* d_x, const recis_linear_size& size, void* memory,
-                        recis_stream_t stream) {
+int half_input_gradient(const char* op, const Run& run, void* d_x, float* d_x_unscale, const recis_linear_size& size,
+                        void* memory, recis_stream_t stream) {
   return in_format(size.precision, [&](auto format) {
     using F = decltype(format);
     using Shared = InputShared<F>;
@@ -243,6 +243,7 @@ int half_input_gradient(const char* op, const Run& run, float* d_x, const recis_
     input.capacity = run.capacity;
     input.dim = run.dim;
     input.d_x = d_x;
+    input.d_x_unscale = d_x_unscale;
     const int64_t tiles = (run.columns + Shared::kColumns - 1) / Shared::kColumns;
     const int64_t ranges = std::max<int64_t>(1, std::min(tiles, kMultiprocessors / layer.row_tiles()));
     return launch(op, half_input_kernel<F>, unsigned(layer.row_tiles() * ranges), kProductThreads, sizeof(Shared),

@@ -1,5 +1,6 @@
 // The gradient of a tile's columns, d_x = d_y W, in parts: a block keeps 128 rows of d_y and goes through a
-// range of the columns.
+// range of the columns. Of factors in one part it is in half floats, as exact as they are: half the bytes to write
+// and to sum up.
 #pragma once
 
 #include "linear_tile_halves.cuh"
@@ -14,7 +15,12 @@ struct InputShared {
   float unscale[kStages][2];
   Ring<kStages> ring;
   Gate d_y_filled;
+  uint32_t most_row, most_column;  // bits of the largest of the patches' unscales
 };
+
+// Products of scaled factors are below 2^37; so much smaller they fit a half float, and typical ones of the
+// largest patches have twenty bits below them.
+constexpr float kHalfShift = 1.0f / (1 << 22);
 
 struct HalfInput {
   HalfBlocks d_y, weight;  // of a layer of one output tile
@@ -23,8 +29,24 @@ struct HalfInput {
   const int32_t* offsets;       // how long rows are
   int64_t capacity;
   int dim;
-  float* d_x;                   // [rows, columns]
+  void* d_x;                    // [rows, columns], of floats or half floats
+  float* d_x_unscale;           // what half floats are to be multiplied by
 };
+
+// Four half floats a thread, of two blocks of eight columns that the threads of a row hold two each of.
+__device__ __forceinline__ uint2 four_halves(float2 first, float2 second, bool takes_second) {
+  const uint32_t a = to_half(first.x, first.y), b = to_half(second.x, second.y);
+  const uint32_t got = __shfl_xor_sync(~0u, takes_second ? a : b, 1);
+  return takes_second ? uint2{got, b} : uint2{a, got};
+}
+
+// The largest of some, by all threads of a block; there behind the barrier that follows.
+__device__ __forceinline__ void find_most_unscale(const float* unscales, int count, uint32_t& most) {
+  uint32_t mine = 0;  // the bits of positive floats are in their order
+  for (int i = int(threadIdx.x); i < count; i += kProductThreads) mine = max(mine, __float_as_uint(unscales[i]));
+  mine = __reduce_max_sync(~0u, mine);
+  if (threadIdx.x % 32 == 0) atomicMax(&most, mine);
+}
 
 // By one thread.
 template <class F>
@@ -65,8 +87,14 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
   if (threadIdx.x == 0) {
     shared.ring.make(1);
     shared.d_y_filled.make(1);
+    shared.most_row = shared.most_column = 0;
   }
   __syncthreads();
+  if constexpr (F::kParts == 1) {
+    find_most_unscale(p.d_y.unscale, p.padded_rows / F::kStep, shared.most_row);
+    find_most_unscale(p.weight.unscale + p.first_group, p.columns / kUnit, shared.most_column);
+    __syncthreads();
+  }
   const int row_tiles = p.padded_rows / kTileRows, first_row = int(blockIdx.x) % row_tiles * kTileRows;
   const int64_t range = blockIdx.x / row_tiles, tiles = (p.columns + Shared::kColumns - 1) / Shared::kColumns;
   const int begin = int(tiles * range / ranges), end = int(tiles * (range + 1) / ranges);
@@ -76,7 +104,14 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     return;
   }
   const int row = first_row + int(threadIdx.x) / 32 * 16 + lane / 4;
-  const float row_unscale = p.d_y.unscale[row / F::kStep];
+  float row_unscale = p.d_y.unscale[row / F::kStep], column_share = 1;
+  if constexpr (F::kParts == 1) {
+    // Of powers of two, so that nothing is rounded but the half floats.
+    const float most_row = __uint_as_float(shared.most_row), most_column = __uint_as_float(shared.most_column);
+    row_unscale = row_unscale / most_row * kHalfShift;
+    column_share = 1 / most_column;
+    if (blockIdx.x == 0 && threadIdx.x == 0) *p.d_x_unscale = unscale_of(most_row / kHalfShift, most_column);
+  }
   int width[2];  // of the two rows, without padding
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -90,20 +125,37 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     float part[Shared::kColumns / 2];
     shared.ring.filled[slot.stage].wait(slot.phase);
     multiply_tiles<F, false, true, kTileColumns>(part, shared.d_y, shared.weight[slot.stage], group * 64);
-    const float unscale[2] = {unscale_of(row_unscale, shared.unscale[slot.stage][0]),
-                              unscale_of(row_unscale, shared.unscale[slot.stage][1])};
+    const float unscale[2] = {unscale_of(row_unscale, shared.unscale[slot.stage][0] * column_share),
+                              unscale_of(row_unscale, shared.unscale[slot.stage][1] * column_share)};
     wgmma_wait();
     __syncwarp();
     if (lane == 0) shared.ring.free[slot.stage].arrive();
-#pragma unroll
-    for (int j = 0; j < Shared::kColumns / 8; ++j) {
+    const auto sums = [&](int j, int half) {
       const float by = unscale[j / (Shared::kColumns / 16)];
-      const int column = tile * Shared::kColumns + 8 * j + lane % 4 * 2;
+      return float2{part[4 * j + 2 * half] * by, part[4 * j + 2 * half + 1] * by};
+    };
+    const int first_column = tile * Shared::kColumns;
+    if constexpr (F::kParts == 1) {
+      const bool odd = lane % 2 == 1;
+      const int column = first_column + (odd ? kUnit : 0) + lane % 4 / 2 * 4;
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-        if (column < width[half])
-          *reinterpret_cast<float2*>(p.d_x + int64_t(row + 8 * half) * p.columns + column) =
-              float2{part[4 * j + 2 * half] * by, part[4 * j + 2 * half + 1] * by};
+      for (int j = 0; j < Shared::kColumns / 8; j += 2)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const uint2 halves = four_halves(sums(j, half), sums(j + 1, half), odd);
+          const int at = column + 8 * j;
+          if (at < width[half])
+            reinterpret_cast<uint2*>(p.d_x)[(int64_t(row + 8 * half) * p.columns + at) / 4] = halves;
+        }
+    } else {
+#pragma unroll
+      for (int j = 0; j < Shared::kColumns / 8; ++j) {
+        const int column = first_column + 8 * j + lane % 4 * 2;
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          if (column < width[half])
+            reinterpret_cast<float2*>(p.d_x)[(int64_t(row + 8 * half) * p.columns + column) / 2] = sums(j, half);
+      }
     }
   }
 #endif

@@ -49,10 +49,25 @@ template <class Number, int distances>
 struct BitPacking {
   Number varying, fixed;
   Number moves[distances];  // the bits that each distance moves, where they come from
+  // The same for bits that lie in two runs at most, as those of numbers below a bound do: what each run is, and how
+  // far it moves.
+  Number runs[2];
+  int shifts[2];
+  bool has_two_runs;
 
   __device__ void set(Number seen_set, Number seen_clear) {
     varying = seen_set & seen_clear;
     fixed = seen_set & ~seen_clear;
+    Number rest = varying;
+    int below = 0;
+    for (int run = 0; run < 2; ++run) {
+      const Number lowest = rest & (~rest + 1);
+      runs[run] = rest & ~(rest + lowest);
+      shifts[run] = rest ? __ffsll(int64_t(lowest)) - 1 - below : 0;
+      below += __popcll(uint64_t(runs[run]));
+      rest ^= runs[run];
+    }
+    has_two_runs = rest == 0;
     Number left = varying, gaps = ~varying << 1;
     for (int k = 0; k < distances; ++k) {
       // The bits with an odd number of gaps below them.
@@ -120,12 +135,42 @@ struct Packing {
                          uint32_t(id_bits > 0 ? uint64_t(packed.words[2]) << (64 - id_bits) : 0));
   }
 
+  // Whether ShortPacking does as well.
+  __device__ bool is_short() const { return size.bits <= 32 && ids.has_two_runs && tables.has_two_runs; }
+
   // Whether keys are so long that they have a bit of this word, and which of its bits are the table's.
   __device__ bool has(int word) const { return size.bits > 32u * uint32_t(word); }
   __device__ uint32_t bits_of_table(int word) const {
     const int below = int(id_bits) - 32 * word;
     return below <= 0 ? ~0u : below >= 32 ? 0 : ~0u << below;
   }
+};
+
+// A packing of keys of one word, for registers: that of most batches.
+class ShortPacking {
+ public:
+  __device__ explicit ShortPacking(const Packing& packing)
+      : ids_(packing.ids), tables_(packing.tables), id_bits_(packing.id_bits) {}
+
+  __device__ uint32_t pack(Key key) const {
+    return uint32_t(ids_.pack(key.id)) | uint32_t(uint64_t(tables_.pack(key.table)) << id_bits_);
+  }
+
+ private:
+  template <class Number>
+  struct Runs {
+    Number runs[2];
+    int shifts[2];
+    template <int distances>
+    __device__ explicit Runs(const BitPacking<Number, distances>& bits)
+        : runs{bits.runs[0], bits.runs[1]}, shifts{bits.shifts[0], bits.shifts[1]} {}
+    __device__ Number pack(Number number) const {
+      return (number & runs[0]) >> shifts[0] | (number & runs[1]) >> shifts[1];
+    }
+  };
+  Runs<uint64_t> ids_;
+  Runs<uint32_t> tables_;
+  uint32_t id_bits_;
 };
 
 }  // namespace recis

@@ -64,11 +64,12 @@ __device__ __forceinline__ void for_each_key(const From& from, const typename Fr
                                              Use use) {
   constexpr uint32_t kTile = kPackThreads * kPackItems;
   for (int64_t tile = blockIdx.x; tile * kTile < total; tile += gridDim.x) {
-    const uint32_t first = uint32_t(tile) * kTile + threadIdx.x;
+    const uint32_t begin = uint32_t(tile) * kTile, first = begin + threadIdx.x;
+    const typename From::Some some(from, here, begin, min(begin + kTile, total) - 1);
     Key keys[kPackItems];
 #pragma unroll
     for (int k = 0; k < kPackItems; ++k)
-      if (first + k * kPackThreads < total) keys[k] = from.key(here, first + k * kPackThreads);
+      if (first + k * kPackThreads < total) keys[k] = some.key(first + k * kPackThreads);
 #pragma unroll
     for (int k = 0; k < kPackItems; ++k)
       if (first + k * kPackThreads < total) use(first + k * kPackThreads, keys[k]);
@@ -114,7 +115,8 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t 
   if (blockIdx.x == 0 && threadIdx.x == 0) *scratch.packing = packing;
   for (int i = int(threadIdx.x); i < passes * kDigits * kCopies; i += kPackThreads) (&counts[0][0][0])[i] = 0;
   __syncthreads();
-  for_each_key(from, here, total, [&](uint32_t position, Key key) {
+  const auto count = [&](int pass, uint32_t digit) { atomicAdd(&counts[pass][digit][threadIdx.x % kCopies], 1u); };
+  const auto store_long = [&](uint32_t position, Key key) {
     const bool is_used = key.table != from.no_table;
     const Packed packed = is_used ? packing.pack(key) : Packed{kNoKey, kNoKey, kNoKey};
 #pragma unroll
@@ -124,9 +126,21 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t 
       if (!is_used) continue;
       const int first = word * kPassesOfWord;
       for (int pass = first; pass < min(first + kPassesOfWord, passes); ++pass)
-        atomicAdd(&counts[pass][digits[pass](packed.words[word])][threadIdx.x % kCopies], 1u);
+        count(pass, digits[pass](packed.words[word]));
     }
-  });
+  };
+  // The same from registers: what takes time here are instructions.
+  const ShortPacking short_packing(packing);
+  const Digit digit = digits[0];  // the others are as wide
+  const int width = __popc(digit.mask);
+  const auto store_short = [&](uint32_t position, Key key) {
+    const bool is_used = key.table != from.no_table;
+    uint32_t packed = is_used ? short_packing.pack(key) : kNoKey;
+    scratch.words[0][position] = packed;
+    for (int pass = 0; is_used && pass < passes; ++pass, packed >>= width) count(pass, packed & digit.mask);
+  };
+  if (packing.is_short()) for_each_key(from, here, total, store_short);
+  else for_each_key(from, here, total, store_long);
   __syncthreads();
   for (int i = int(threadIdx.x); i < passes * kDigits; i += kPackThreads) {
     const uint32_t(&copies)[kCopies] = (&counts[0][0])[i];
@@ -354,8 +368,8 @@ extern "C" int recis_partition_ids_workspace_size(int64_t total, int64_t tables,
 extern "C" int recis_partition_ids_forward(const recis_ids_column* columns, int64_t column_count,
                                            int64_t tables, int64_t total, int64_t* ids,
                                            uint32_t* table_offsets, uint32_t* inverse, uint32_t* positions,
-                                           uint32_t* starts, void* workspace, size_t workspace_bytes,
-                                           recis_stream_t stream) {
+                                           uint32_t* starts, uint32_t* count, void* workspace,
+                                           size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "partition_ids.forward";
   if (int status = first_of(
@@ -363,7 +377,7 @@ extern "C" int recis_partition_ids_forward(const recis_ids_column* columns, int6
           require(columns || column_count <= 0, op, "columns", "is null"),
           require_array(ids, total, op, "ids"), require_array(table_offsets, 1, op, "table_offsets"),
           require_array(inverse, total, op, "inverse"), require_array(positions, total, op, "positions"),
-          require_array(starts, 1, op, "starts")))
+          require_array(starts, 1, op, "starts"), require_array(count, 0, op, "count")))
     return status;
   for (const recis_ids_column* column = columns; column != columns + column_count; ++column)
     if (int status = require_column(*column, tables, total, op)) return status;
@@ -373,7 +387,7 @@ extern "C" int recis_partition_ids_forward(const recis_ids_column* columns, int6
 
   Scratch scratch = take(memory, total);
   scratch.sort.positions = positions;
-  const Results out{ids, table_offsets, inverse, positions, starts, uint32_t(tables), uint32_t(total)};
+  const Results out{ids, table_offsets, inverse, positions, starts, count, uint32_t(tables), uint32_t(total)};
   int64_t next = 0;
   const FromColumns from{take_columns(columns, column_count, next), out.tables};
   if (next >= column_count) {

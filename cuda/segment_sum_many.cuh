@@ -114,28 +114,22 @@ struct Chunk {
 template <int width, class Source>
 __device__ __forceinline__ Chunk<width> sum_chunk(const Addend* addends, int count, const Source& source,
                                                   int64_t dim, int64_t column, float* d_embeddings) {
-  constexpr int kAtOnce = 4;
+  constexpr int kAtOnce = 8;
   Chunk<width> chunk{RECIS_NO_ROW, RECIS_NO_ROW, {}, {}};
-  Floats<width> before{};  // what the last run is added to
   const bool inside = column < dim;
   for (int i = 0; i < count; i += kAtOnce) {
-    Addend addend[kAtOnce];
-    Floats<width> row[kAtOnce], there[kAtOnce];
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) addend[k] = addends[i + k];
+    Floats<width> row[kAtOnce];
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
-      const auto [place, term] = addend[k];
-      const bool begins = place != RECIS_NO_ROW && place != (k > 0 ? addend[k - 1].place : chunk.last);
+      const Term term = addends[i + k].term;
       row[k] = inside && term.segment != kNoSegment ? source.template load<width>(term, column)
                                                     : Floats<width>{};
-      there[k] = inside && begins ? load_floats<width>(d_embeddings + place * dim + column) : Floats<width>{};
     }
     // By itself: sums of many terms, one after the other, are less exact.
     Floats<width> part{};
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
-      const auto [place, term] = addend[k];
+      const auto [place, term] = addends[i + k];
       if (place == RECIS_NO_ROW) continue;
       if (place != chunk.last) {
         add(chunk.tail, part);
@@ -144,12 +138,10 @@ __device__ __forceinline__ Chunk<width> sum_chunk(const Addend* addends, int cou
         } else if (chunk.last == chunk.first) {
           chunk.head = chunk.tail;
         } else if (inside) {
-          add(before, chunk.tail);
-          store_floats(d_embeddings + chunk.last * dim + column, before);
+          add_to(d_embeddings + chunk.last * dim + column, chunk.tail);
         }
         chunk.last = place;
         chunk.tail = part = {};
-        before = there[k];
       }
       if (term.segment != kNoSegment) add_scaled(part, source.factor(term), row[k]);
     }

@@ -7,7 +7,7 @@ namespace recis {
 
 struct Results {
   int64_t* ids;
-  uint32_t *table_offsets, *inverse, *positions, *starts;
+  uint32_t *table_offsets, *inverse, *positions, *starts, *count;
   uint32_t tables, total;
 };
 
@@ -99,7 +99,9 @@ __device__ __forceinline__ void write_end(const Sorted& sorted, uint32_t distinc
   const uint32_t from = used > 0 ? sorted.packing->table(sorted.at(used - 1)) + 1 : 0;
   for (uint32_t table = from + threadIdx.x; table <= out.tables; table += blockDim.x)
     out.table_offsets[table] = distinct;
-  if (threadIdx.x == 0) out.starts[distinct] = used;
+  if (threadIdx.x > 0) return;
+  out.starts[distinct] = used;
+  if (out.count) *out.count = distinct;
 }
 
 // The sum of `count`, the same for all lanes of a warp, over the warps before; and over all warps.

@@ -15,6 +15,7 @@ impl Memory {
     /// What is free now, when the pool has given back what it kept of earlier cases. None on the CPU.
     pub fn now(stream: &Stream) -> Option<Self> {
         let Device::Cuda(ordinal) = stream.device() else { return None };
+        stream.give_back_memory();
         stream.synchronize().ok()?;
         empty_pool(ordinal).ok()?;
         Some(Self { ordinal, free: free(ordinal).ok()? })

@@ -214,6 +214,8 @@ typedef struct recis_ids_column {
  *   inverse        [total] for each position that holds an id, its place in `ids`
  *   positions      [total] the positions that hold an id, by the place of the id, then ascending
  *   starts         [total + 1] those of the id at place u are positions[starts[u]..starts[u+1]]
+ *   count          [1] how many distinct ids there are, as operations take it that are given an array with
+ *                  room for more; may be null
  *
  * `total` is at least first + capacity of every column and below 2^31; columns do not overlap (what
  * comes out if they do is unspecified). `tables` is at least 1 and at most 4096; every column's table is
@@ -221,8 +223,8 @@ typedef struct recis_ids_column {
 int recis_partition_ids_workspace_size(int64_t total, int64_t tables, size_t *bytes);
 int recis_partition_ids_forward(const recis_ids_column *columns, int64_t column_count, int64_t tables,
                                 int64_t total, int64_t *ids, uint32_t *table_offsets, uint32_t *inverse,
-                                uint32_t *positions, uint32_t *starts, void *workspace, size_t workspace_bytes,
-                                recis_stream_t stream);
+                                uint32_t *positions, uint32_t *starts, uint32_t *count, void *workspace,
+                                size_t workspace_bytes, recis_stream_t stream);
 
 typedef enum recis_owner {
   RECIS_OWNER_SLICES = 0, /* RecIS's: the low 16 bits in `world_size` slices, the first ones longer */

@@ -36,7 +36,7 @@ int main(void) {
   check(recis_partition_ids_workspace_size(IDS, 1, &bytes));
   void *workspace = to_device(NULL, bytes);
   check(recis_partition_ids_forward(&column, 1, 1, IDS, d_distinct, d_table_offsets, d_inverse, d_positions,
-                                    d_starts, workspace, bytes, stream));
+                                    d_starts, NULL, workspace, bytes, stream));
 
   /* Their rows; those that are new get one. */
   recis_hash_table *table = NULL;

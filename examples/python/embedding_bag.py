@@ -148,7 +148,7 @@ def run(recis, memory):
     recis.partition_ids_forward(
         ctypes.byref(column), 1, 1, total, pointer(distinct, np.int64), pointer(table_offsets, np.uint32),
         pointer(inverse, np.uint32), pointer(positions, np.uint32), pointer(starts, np.uint32),
-        pointer(workspace, np.uint8), workspace_bytes, memory.stream)
+        None, pointer(workspace, np.uint8), workspace_bytes, memory.stream)
 
     # Their rows in the table; new ones begin with uniform numbers.
     table = c_void_p()

@@ -73,7 +73,7 @@ impl<T: Element> Buffer<T> {
     ///   ordered with the stream that the buffer is used on. Work before this call is ordered with `stream`.
     /// - On a CUDA device `owner` may be dropped before the work that was enqueued has run: the memory is
     ///   freed or used again only in the order of the last stream that the buffer was used on, or after
-    ///   waiting for it.
+    ///   waiting for it. That stream waits for any other that the buffer was used on.
     pub unsafe fn from_raw(pointer: *mut T, len: usize, owner: Owner, stream: &Stream) -> Result<Self> {
         if len == 0 {
             return Self::unset(0, stream);
@@ -254,7 +254,7 @@ impl<T: Element> Buffer<T> {
         Ok(unsafe { std::slice::from_raw_parts_mut(pointer, self.len) })
     }
 
-    /// What orders the work on it, for [`Stream::take_all`]; none on the host.
+    /// What orders the work on it, for [`Stream::read_all`] and [`Stream::write_all`]; none on the host.
     #[cfg(feature = "trainer")]
     pub(crate) fn order(&self) -> Option<&super::Order> {
         self.memory.order()
@@ -265,7 +265,7 @@ impl<T: Element> Buffer<T> {
     /// # Errors
     /// The elements are on another device.
     pub(crate) fn on(&self, stream: &Stream) -> Result<*const T> {
-        stream.take("a buffer", self.device(), self.memory.order())?;
+        stream.read("a buffer", self.device(), self.memory.order())?;
         Ok(self.memory.pointer())
     }
 
@@ -274,8 +274,10 @@ impl<T: Element> Buffer<T> {
     /// # Errors
     /// The elements are on another device.
     pub(crate) fn on_mut(&mut self, stream: &Stream) -> Result<*mut T> {
-        let from = self.on(stream)?;
-        if Arc::get_mut(&mut self.memory).is_none() {
+        if Arc::get_mut(&mut self.memory).is_some() {
+            stream.write("a buffer", self.device(), self.memory.order())?;
+        } else {
+            let from = self.on(stream)?;
             let copy = Memory::<T>::allocate(self.len, stream)?;
             copy_within_device(from, copy.pointer(), self.len, stream)?;
             self.memory = Arc::new(copy);

@@ -6,10 +6,10 @@ use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use cudarc::driver::sys::{CUdeviceptr, CUmemPool_attribute};
+use cudarc::driver::sys::{CUdeviceptr, CUmemPool_attribute, CUstream, cudaError_enum};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 
-use super::{Device, Order};
+use super::{Device, Order, freed};
 use crate::{Error, Result};
 
 /// CUDA's handle of the default stream of whichever thread it is used in.
@@ -113,19 +113,24 @@ pub struct Memory {
     bytes: usize,
     /// Of the freeing too.
     order: Order,
+    /// The handle of the stream that it was allocated on, unless somebody else has.
+    allocated_on: Option<CUstream>,
 }
+
+// SAFETY: the handle is only compared.
+unsafe impl Send for Memory {}
+// SAFETY: likewise.
+unsafe impl Sync for Memory {}
 
 impl Memory {
     pub fn allocate(bytes: usize, stream: &Arc<CudaStream>) -> Result<Self> {
-        bind(stream)?;
-        // Not nothing, so that every array has an address.
-        let bytes = bytes.max(16);
-        // SAFETY: the stream lives; what the memory holds is unspecified.
-        let pointer = unsafe { result::malloc_async(stream.cu_stream(), bytes) };
-        let pointer = pointer.map_err(|error| {
-            failed(&format!("allocate {bytes} bytes of device memory"), &error.to_string())
-        })?;
-        Ok(Self { pointer, bytes, order: Order::new(stream) })
+        // Never nothing, so that every array has an address.
+        let bytes = freed::block_size(bytes);
+        let pointer = match freed::take(bytes, stream) {
+            Some(pointer) => pointer,
+            None => allocate(bytes, stream)?,
+        };
+        Ok(Self { pointer, bytes, order: Order::new(stream), allocated_on: Some(stream.cu_stream()) })
     }
 
     /// Takes over memory whose work so far `stream` orders.
@@ -133,7 +138,7 @@ impl Memory {
     /// # Safety
     /// Nobody else frees it, and it can be freed in the order of a stream.
     pub unsafe fn take_over(pointer: CUdeviceptr, bytes: usize, stream: &Arc<CudaStream>) -> Self {
-        Self { pointer, bytes, order: Order::new(stream) }
+        Self { pointer, bytes, order: Order::new(stream), allocated_on: None }
     }
 
     /// Leaves the freeing to the caller.
@@ -150,7 +155,7 @@ impl Memory {
     }
 
     pub fn ordinal(&self) -> usize {
-        self.order.last().context().ordinal()
+        self.order.ordinal()
     }
 
     pub fn order(&self) -> &Order {
@@ -160,13 +165,33 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        let stream = self.order.last();
+        if self.pointer == 0 {
+            return;
+        }
         // An error here is that of work before, which is reported where its result is waited for.
-        if self.pointer != 0 && stream.context().bind_to_thread().is_ok() {
+        let Ok(stream) = self.order.gather() else { return };
+        if self.allocated_on == Some(stream.cu_stream()) && freed::keep(self.pointer, self.bytes, &stream) {
+            return;
+        }
+        if stream.context().bind_to_thread().is_ok() {
             // SAFETY: it was allocated so, and nothing uses it any more but what is on the stream.
             _ = unsafe { result::free_async(self.pointer, stream.cu_stream()) };
         }
     }
+}
+
+/// New memory. If there is no more, what is kept for others goes back first.
+fn allocate(bytes: usize, stream: &CudaStream) -> Result<CUdeviceptr> {
+    bind(stream)?;
+    // SAFETY: the stream lives; what the memory holds is unspecified.
+    let allocate = || unsafe { result::malloc_async(stream.cu_stream(), bytes) };
+    let mut pointer = allocate();
+    if pointer.is_err_and(|error| error.0 == cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY) {
+        freed::give_back(stream.context());
+        stream.context().synchronize().map_err(driver("wait for memory"))?;
+        pointer = allocate();
+    }
+    pointer.map_err(|error| failed(&format!("allocate {bytes} bytes of device memory"), &error.to_string()))
 }
 
 /// Makes the stream's context the calling thread's: the kernels' launchers use that.

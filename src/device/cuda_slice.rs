@@ -45,7 +45,10 @@ impl<T: Element> Buffer<T> {
             return Err(Error::Device { device: stream.device().to_string(), what: what.into() });
         };
         let memory = match Arc::try_unwrap(self.memory) {
-            Ok(Memory::Cuda(memory)) => memory,
+            Ok(Memory::Cuda(memory)) => {
+                memory.order().write(cuda)?;
+                memory
+            }
             _shared => {
                 let copy = cuda::Memory::allocate(self.len * size_of::<T>(), cuda)?;
                 let to = std::ptr::with_exposed_provenance_mut(copy.pointer() as usize);

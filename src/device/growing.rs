@@ -101,7 +101,7 @@ impl<T: Element> Growing<T> {
     /// # Errors
     /// The elements are on another device.
     pub(crate) fn on(&self, stream: &Stream) -> Result<*mut T> {
-        stream.take("rows", self.range.device, self.range.order.as_ref())?;
+        stream.write("rows", self.range.device, self.range.order.as_ref())?;
         Ok(self.range.pointer())
     }
 }

@@ -31,6 +31,14 @@ pub struct Borrowed {
     _owner: Owner,
 }
 
+/// What the owner does next is in the order of the stream that used it last.
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        // An error is that of work before, which is reported where its result is waited for.
+        _ = self.order.as_ref().map(Order::gather);
+    }
+}
+
 impl<T: Element> Memory<T> {
     /// What new memory holds is unspecified; on the host it is zeros.
     pub fn allocate(len: usize, stream: &Stream) -> Result<Self> {

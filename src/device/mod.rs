@@ -4,6 +4,7 @@
 mod buffer;
 mod cuda;
 mod cuda_slice;
+mod freed;
 mod growing;
 mod memory;
 mod order;

@@ -1,44 +1,123 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cudarc::driver::CudaStream;
+use cudarc::driver::{CudaEvent, CudaStream, DriverError};
 
 use super::cuda;
 use crate::Result;
 
-/// The stream that orders the work on a piece of a CUDA device's memory: the last one that used it.
-pub struct Order(Mutex<Arc<CudaStream>>);
+/// The streams that a piece of a CUDA device's memory is used on: several may read it at once, one writes to it
+/// when all others are done.
+pub struct Order(Mutex<Users>);
+
+struct Users {
+    /// Wrote to it last, or was given it first.
+    writer: Arc<CudaStream>,
+    /// Those that have read it since, the last one last; the writer is one of them only if it came behind another.
+    readers: Vec<Arc<CudaStream>>,
+}
 
 impl Order {
     pub fn new(stream: &Arc<CudaStream>) -> Self {
-        Self(Mutex::new(stream.clone()))
+        Self(Mutex::new(Users { writer: stream.clone(), readers: Vec::new() }))
     }
 
-    /// From now on `stream` orders the work. It waits for what the stream before has been given.
-    pub fn move_to(&self, stream: &Arc<CudaStream>) -> Result<()> {
-        let mut last = self.last();
-        if last.cu_stream() != stream.cu_stream() {
-            stream.join(&last).map_err(cuda::driver("order two streams"))?;
-            *last = stream.clone();
-        }
-        Ok(())
+    /// From now on `stream` may read. It waits for what the writer has been given so far.
+    pub fn read(&self, stream: &Arc<CudaStream>) -> Result<()> {
+        self.users().read(stream, &mut Joined::new())
     }
 
-    /// The same for several in a row, waiting once for each stream that had some of them.
+    /// The same for several in a row, waiting once for each stream that wrote to some of them.
     #[cfg(feature = "trainer")]
-    pub fn move_all<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
-        let mut joined = vec![stream.cu_stream()];
-        for order in orders {
-            let mut last = order.last();
-            if !joined.contains(&last.cu_stream()) {
-                stream.join(&last).map_err(cuda::driver("order two streams"))?;
-                joined.push(last.cu_stream());
-            }
-            *last = stream.clone();
-        }
-        Ok(())
+    pub fn read_all<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
+        let mut joined = Joined::new();
+        orders.into_iter().try_for_each(|order| order.users().read(stream, &mut joined))
     }
 
-    pub fn last(&self) -> MutexGuard<'_, Arc<CudaStream>> {
+    /// From now on `stream` may write. It waits for what all others have been given so far.
+    pub fn write(&self, stream: &Arc<CudaStream>) -> Result<()> {
+        self.users().write(stream, &mut Joined::new())
+    }
+
+    /// The same for several in a row, waiting once for each stream that used some of them.
+    #[cfg(feature = "trainer")]
+    pub fn write_all<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
+        let mut joined = Joined::new();
+        orders.into_iter().try_for_each(|order| order.users().write(stream, &mut joined))
+    }
+
+    /// The stream that used it last, which from now on waits for what all others have been given so far.
+    pub fn gather(&self) -> Result<Arc<CudaStream>> {
+        let mut users = self.users();
+        let last = users.readers.last().unwrap_or(&users.writer).clone();
+        users.write(&last, &mut Joined::new())?;
+        Ok(last)
+    }
+
+    pub fn ordinal(&self) -> usize {
+        self.users().writer.context().ordinal()
+    }
+
+    fn users(&self) -> MutexGuard<'_, Users> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The streams that one has waited for already.
+type Joined = Vec<cudarc::driver::sys::CUstream>;
+
+impl Users {
+    fn read(&mut self, stream: &Arc<CudaStream>, joined: &mut Joined) -> Result<()> {
+        let is_writer = self.writer.cu_stream() == stream.cu_stream();
+        match self.readers.iter().position(|reader| reader.cu_stream() == stream.cu_stream()) {
+            Some(place) => self.readers[place..].rotate_left(1),
+            None if is_writer && self.readers.is_empty() => {}
+            None => {
+                join(stream, &self.writer, joined)?;
+                self.readers.push(stream.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, stream: &Arc<CudaStream>, joined: &mut Joined) -> Result<()> {
+        join(stream, &self.writer, joined)?;
+        for reader in self.readers.drain(..) {
+            join(stream, &reader, joined)?;
+        }
+        if self.writer.cu_stream() != stream.cu_stream() {
+            self.writer = stream.clone();
+        }
+        Ok(())
+    }
+}
+
+fn join(stream: &CudaStream, other: &CudaStream, joined: &mut Joined) -> Result<()> {
+    if stream.cu_stream() == other.cu_stream() || joined.contains(&other.cu_stream()) {
+        return Ok(());
+    }
+    wait(stream, other).map_err(cuda::driver("order two streams"))?;
+    joined.push(other.cu_stream());
+    Ok(())
+}
+
+/// Makes `stream` wait for what `other` has been given so far.
+fn wait(stream: &CudaStream, other: &CudaStream) -> Result<(), DriverError> {
+    thread_local! {
+        /// One for every context, recorded again and again: a stream waits for the record that it was told of.
+        static MARKS: RefCell<HashMap<usize, CudaEvent>> = RefCell::default();
+    }
+    if stream.context().cu_ctx() != other.context().cu_ctx() {
+        return stream.join(other);
+    }
+    MARKS.with_borrow_mut(|marks| {
+        let mark = match marks.entry(stream.context().cu_ctx().addr()) {
+            Entry::Occupied(mark) => mark.into_mut(),
+            Entry::Vacant(place) => place.insert(stream.context().new_event(None)?),
+        };
+        mark.record(other)?;
+        stream.wait(mark)
+    })
 }

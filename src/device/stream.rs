@@ -5,7 +5,7 @@ use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream};
 
 use super::pinned::Block;
-use super::{Device, Order, cuda};
+use super::{Device, Order, cuda, freed};
 use crate::{Error, Result};
 
 /// An order of execution on a device. Operations take it last, and are enqueued on it.
@@ -13,9 +13,9 @@ use crate::{Error, Result};
 /// On [`Device::Cpu`] an operation has finished when its call returns.
 ///
 /// Buffers, rows and tables that are used on one stream and then on another need no care: the second
-/// waits, on the device, for what the first has been given so far. Streams and buffers may be used from
-/// any thread; two threads that use clones of one buffer on two streams *at the same time* have to order
-/// the streams before either writes to it or the last clone is dropped.
+/// waits, on the device, for what the first has been given so far, unless both only read a buffer. Streams and
+/// buffers may be used from any thread; two threads that use clones of one buffer on two streams *at the same
+/// time* have to order the streams before either writes to it or the last clone is dropped.
 #[derive(Clone, Default)]
 pub struct Stream {
     device: Device,
@@ -26,12 +26,15 @@ struct Cuda {
     stream: Arc<CudaStream>,
     /// Pinned memory that copies on this stream still read, and when they will have.
     sources: Mutex<Vec<(CudaEvent, Block)>>,
+    /// Whether memory that is freed on it is kept.
+    keeps_freed: bool,
 }
 
 impl Stream {
-    /// A new stream on `device`. On a CUDA device, memory that is freed stays with the process from now
-    /// on, in the device's default pool, for whoever allocates next on the same stream, or on another one
-    /// when the work on it is done; [`Stream::from_cudarc`] leaves the pool as it is.
+    /// A new stream on `device`. On a CUDA device, memory that is freed on it stays for whoever allocates next
+    /// on it, until there is no more or [`Stream::give_back_memory`] is called, and with the last clone of the
+    /// stream goes back to the device's default pool, which from now on keeps it for the process.
+    /// [`Stream::from_cudarc`] keeps nothing and leaves the pool as it is.
     ///
     /// # Errors
     /// A device that cannot be used.
@@ -41,7 +44,8 @@ impl Stream {
                 let context = cuda::context(ordinal)?;
                 cuda::keep_freed_memory(&context)?;
                 let stream = context.new_stream().map_err(cuda::driver("make a stream"))?;
-                Some(Arc::new(Cuda { stream, sources: Mutex::default() }))
+                freed::open(&stream);
+                Some(Arc::new(Cuda { stream, sources: Mutex::default(), keeps_freed: true }))
             }
             _ => None,
         };
@@ -68,7 +72,7 @@ impl Stream {
     /// ```
     pub fn from_cudarc(stream: Arc<CudaStream>) -> Result<Self> {
         let device = cuda::accept(&stream)?;
-        Ok(Self { device, cuda: Some(Arc::new(Cuda { stream, sources: Mutex::default() })) })
+        Ok(Self { device, cuda: Some(Arc::new(Cuda { stream, sources: Mutex::default(), keeps_freed: false })) })
     }
 
     /// The stream as cudarc has it; none on the host.
@@ -88,6 +92,14 @@ impl Stream {
         cuda.stream.synchronize().map_err(cuda::driver("finish the work of a stream"))
     }
 
+    /// Gives the memory that is kept for this device's streams back to its default pool, for all that
+    /// allocate there.
+    pub fn give_back_memory(&self) {
+        if let Some(cuda) = &self.cuda {
+            freed::give_back(cuda.stream.context());
+        }
+    }
+
     /// A mark behind what has been enqueued so far.
     pub fn record(&self) -> Result<Event> {
         let Some(cuda) = &self.cuda else { return Ok(Event { cuda: None, made: std::time::Instant::now() }) };
@@ -101,24 +113,46 @@ impl Stream {
         self.cuda_stream().map(Order::new)
     }
 
-    /// Fails unless `what`, which is on `device`, can be used on this stream. From then on this stream
-    /// orders the work on it.
-    pub(crate) fn take(&self, what: &str, device: Device, order: Option<&Order>) -> Result<()> {
-        if device != self.device {
-            let what = format!("{what} of {device} is used on {}", self.device);
-            return Err(Error::Device { device: self.device.to_string(), what });
-        }
+    /// Fails unless `what`, which is on `device`, can be used on this stream, which from then on may read it.
+    pub(crate) fn read(&self, what: &str, device: Device, order: Option<&Order>) -> Result<()> {
+        self.check(what, device)?;
         match (order, self.cuda_stream()) {
-            (Some(order), Some(stream)) => order.move_to(stream),
+            (Some(order), Some(stream)) => order.read(stream),
             _ => Ok(()),
         }
     }
 
-    /// From now on this stream orders the work on these; it waits once for each stream that did so before.
+    /// The same, and from then on it may write to it.
+    pub(crate) fn write(&self, what: &str, device: Device, order: Option<&Order>) -> Result<()> {
+        self.check(what, device)?;
+        match (order, self.cuda_stream()) {
+            (Some(order), Some(stream)) => order.write(stream),
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self, what: &str, device: Device) -> Result<()> {
+        if device == self.device {
+            return Ok(());
+        }
+        let what = format!("{what} of {device} is used on {}", self.device);
+        Err(Error::Device { device: self.device.to_string(), what })
+    }
+
+    /// From now on this stream may read these; it waits once for each stream that wrote to some of them.
     #[cfg(feature = "trainer")]
-    pub(crate) fn take_all<'a>(&self, orders: impl IntoIterator<Item = Option<&'a Order>>) -> Result<()> {
+    pub(crate) fn read_all<'a>(&self, orders: impl IntoIterator<Item = Option<&'a Order>>) -> Result<()> {
         match self.cuda_stream() {
-            Some(stream) => Order::move_all(orders.into_iter().flatten(), stream),
+            Some(stream) => Order::read_all(orders.into_iter().flatten(), stream),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on it may write to these; it waits once for each stream that used some of them.
+    #[cfg(feature = "trainer")]
+    pub(crate) fn write_all<'a>(&self, orders: impl IntoIterator<Item = Option<&'a Order>>) -> Result<()> {
+        match self.cuda_stream() {
+            Some(stream) => Order::write_all(orders.into_iter().flatten(), stream),
             None => Ok(()),
         }
     }
@@ -146,6 +180,9 @@ impl Drop for Cuda {
     fn drop(&mut self) {
         // The blocks go back to the pool, so nothing may read them any more.
         _ = self.stream.synchronize();
+        if self.keeps_freed {
+            freed::close(&self.stream);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::feature::Feature;
 use super::op::{Bucketize, Op};
 use super::run::{self, Input};
-use crate::device::{Buffer, Stream};
+use crate::device::{Buffer, Device, Stream};
 use crate::tensor::{Batch, Tensor};
 use crate::{Error, Result};
 
@@ -16,6 +16,8 @@ pub struct FeatureEngine {
     features: Vec<Feature>,
     /// Position by position: the features of each kind of operator, kinds by first appearance.
     steps: Vec<Vec<Vec<usize>>>,
+    /// For features that run beside the others.
+    beside: Vec<Stream>,
     /// What `Bucketize` compares with, by feature, position and stream.
     boundaries: Mutex<HashMap<(usize, usize, usize), Buffer<f32>>>,
 }
@@ -35,7 +37,27 @@ impl FeatureEngine {
         }
         let positions = features.iter().map(|feature| feature.ops().len()).max().unwrap_or(0);
         let steps = (0..positions).map(|position| groups(&features, position)).collect();
-        Ok(Self { features, steps, boundaries: Mutex::default() })
+        Ok(Self { features, steps, beside: Vec::new(), boundaries: Mutex::default() })
+    }
+
+    /// From now on runs features on so many streams of its own too, beside those on the stream that calls are
+    /// given: most are too little work for a device. Results are ordered as all buffers are.
+    ///
+    /// # Errors
+    /// A device that has no stream left.
+    pub fn run_beside(&mut self, streams: usize, stream: &Stream) -> Result<()> {
+        // A host that works by itself does one thing after another.
+        let streams = if stream.device() == Device::Cpu { 0 } else { streams };
+        self.beside = (0..streams).map(|_| Stream::new(stream.device())).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Waits for what runs on streams of its own.
+    ///
+    /// # Errors
+    /// What went wrong on the device.
+    pub fn synchronize(&self) -> Result<()> {
+        self.beside.iter().try_for_each(Stream::synchronize)
     }
 
     /// The features of a batch, in order, and behind them the columns that none has taken the name
@@ -45,9 +67,15 @@ impl FeatureEngine {
     /// A column that is missing or is not what an operator needs.
     pub fn forward(&self, batch: &Batch, stream: &Stream) -> Result<Batch> {
         let mut values: Vec<Vec<Arc<Tensor>>> = vec![Vec::new(); self.features.len()];
+        let dealt = self.deal(batch);
         for (position, groups) in self.steps.iter().enumerate() {
             for group in groups {
-                self.run(group, position, batch, &mut values, stream)?;
+                for (number, stream) in [stream].into_iter().chain(&self.beside).enumerate() {
+                    let group: Vec<_> = group.iter().copied().filter(|&i| dealt[i] == number).collect();
+                    if !group.is_empty() {
+                        self.run(&group, position, batch, &mut values, stream)?;
+                    }
+                }
             }
         }
         let mut out = Batch::new(batch.rows);
@@ -61,6 +89,26 @@ impl FeatureEngine {
             }
         }
         Ok(out)
+    }
+
+    /// Which stream each feature runs on, counted from the call's: by and by, the one with most work left is given
+    /// to the stream that has least.
+    fn deal(&self, batch: &Batch) -> Vec<usize> {
+        let values = |name: &str| batch.get(name).map_or(0, |column| column.values().len());
+        let work = |feature: &Feature| {
+            let columns: usize = feature.columns().map(values).sum();
+            columns * feature.ops().len()
+        };
+        let work: Vec<_> = self.features.iter().map(work).collect();
+        let mut order: Vec<_> = (0..work.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(work[i]));
+        let (mut given, mut dealt) = (vec![0; 1 + self.beside.len()], vec![0; work.len()]);
+        for i in order {
+            let least = (0..given.len()).min_by_key(|&number| given[number]).unwrap_or(0);
+            given[least] += work[i];
+            dealt[i] = least;
+        }
+        dealt
     }
 
     /// Runs the operators at `position` of some features, all of one kind.

@@ -347,6 +347,7 @@ unsafe extern "C" {
         inverse: *mut u32,
         positions: *mut u32,
         starts: *mut u32,
+        count: *mut u32,
         workspace: *mut ::core::ffi::c_void,
         workspace_bytes: usize,
         stream: recis_stream_t,

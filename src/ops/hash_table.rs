@@ -162,7 +162,7 @@ impl HashTable {
 
     fn check(&self, ids: &Buffer<i64>, offsets: &Buffer<u32>, rows: usize, stream: &Stream) -> Result<()> {
         if let Form::Cpu(_) = self.form {
-            stream.take("a table", Device::Cpu, None)?;
+            stream.write("a table", Device::Cpu, None)?;
         }
         ensure(ids.len() == rows, "hash_table", || format!("{} ids but room for {rows} rows", ids.len()))?;
         ensure(offsets.len() == self.tables + 1, "hash_table", || {

@@ -146,6 +146,7 @@ fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition
             let mut table_offsets = Buffer::unset(tables + 1, stream)?;
             let [mut inverse, mut positions] = [Buffer::unset(total, stream)?, Buffer::unset(total, stream)?];
             let mut starts = Buffer::unset(total + 1, stream)?;
+            let mut count = Buffer::unset(1, stream)?;
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
@@ -159,11 +160,11 @@ fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition
                     inverse.on_mut(stream)?,
                     positions.on_mut(stream)?,
                     starts.on_mut(stream)?,
+                    count.on_mut(stream)?,
                     scratch,
                     bytes
                 )
             )?;
-            let count = table_offsets.part(tables, 1, stream)?;
             Ok(Partition { ids, table_offsets, first_ids, inverse, count, positions, starts })
         }
     }

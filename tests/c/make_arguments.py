@@ -24,7 +24,8 @@ TOO_LARGE = {"table": 4096, "logical_table": 4096, "modulus": 0}
 OPTIONAL = {
     ("recis_ragged", "weights"), ("recis_ids_column", "offsets"), ("recis_gradients", "count"),
     ("*", "count const uint32_t *"), ("*", "weights const float *"), ("recis_bce_forward", "d_prediction"),
-    ("recis_linear_tile_workspace_size", "occurrences"), ("recis_hash_table_find_or_insert", "counters"),
+    ("recis_linear_tile_workspace_size", "occurrences"), ("recis_partition_ids_forward", "count"),
+    ("recis_hash_table_find_or_insert", "counters"),
 }
 # Fields in the order of their structs.
 STRUCTS = {

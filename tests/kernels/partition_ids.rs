@@ -55,8 +55,8 @@ fn run(columns: &[Column], tables: usize, gap: usize, order: &[usize]) -> (Parti
     let workspace = Guarded::new(&vec![7u8; bytes]);
     let ids = Guarded::new(&vec![7i64; total]);
     let numbers = |len| Guarded::new(&vec![7u32; len]);
-    let (table_offsets, inverse, positions, starts) =
-        (numbers(tables + 1), numbers(total), numbers(total), numbers(total + 1));
+    let (table_offsets, inverse, positions, starts, count) =
+        (numbers(tables + 1), numbers(total), numbers(total), numbers(total + 1), numbers(1));
     ok(unsafe {
         recis_partition_ids_forward(
             raw.as_ptr(),
@@ -68,11 +68,13 @@ fn run(columns: &[Column], tables: usize, gap: usize, order: &[usize]) -> (Parti
             inverse.ptr(),
             positions.ptr(),
             starts.ptr(),
+            count.ptr(),
             workspace.ptr().cast(),
             bytes,
             STREAM,
         )
     });
+    assert_eq!(count.to_vec(), table_offsets.to_vec()[tables..]);
     let partition = Partition {
         ids: ids.to_vec(),
         table_offsets: table_offsets.to_vec(),
@@ -330,6 +332,7 @@ fn bad_columns_and_sizes_are_refused_and_touch_nothing() {
             inverse,
             positions,
             starts,
+            std::ptr::null_mut(),
             workspace.ptr().cast(),
             bytes,
             STREAM,

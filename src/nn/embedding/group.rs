@@ -107,7 +107,7 @@ impl Group {
             let ids = ids(name, &tensor)?.len();
             self.columns.push(Column { tensor, row_offsets, ids });
         }
-        stream.take_all(self.columns.iter().flat_map(|column| column.tensor.orders()))?;
+        stream.read_all(self.columns.iter().flat_map(|column| column.tensor.orders()))?;
         let columns = self.columns.iter().zip(&self.layout.features).map(|(column, (name, table))| {
             let offsets = match column.tensor.as_ref() {
                 Tensor::Ragged(ragged) => Some(ragged.segments()),

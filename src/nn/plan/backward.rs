@@ -11,9 +11,10 @@ impl Plan {
         let (network, d_prediction, stream) = (&mut self.network, &self.d_prediction, &self.stream);
         if rows > 0 {
             network.backward(d_prediction, rows, accumulate, stream)?;
-            // What learns from the runs may do so beside the rest.
-            network.backward_runs(inputs, d_prediction, rows, accumulate, stream)?;
-            inputs.scatter_gradients(embeddings, stream)?;
+            // What learns from the runs does so beside the rest; that is little work, and begins first.
+            let runs = if inputs.is_fused() { &self.beside } else { stream };
+            network.backward_runs(inputs, d_prediction, rows, accumulate, runs)?;
+            inputs.scatter_gradients(embeddings, runs)?;
             network.backward_gathered(inputs, embeddings, d_prediction, rows, accumulate, stream)?;
         } else if !accumulate {
             network.clear_gradients(stream)?;

@@ -224,9 +224,9 @@ impl Inputs {
 
     /// Passes the runs' gradients on to the embeddings.
     pub fn scatter_gradients(&mut self, embeddings: &mut EmbeddingEngine, stream: &Stream) -> Result<()> {
-        // What runs on streams of its own comes last: the rest does not wait for it.
+        // What runs on streams of its own comes first, so that it waits for nothing else.
         let (beside, rest) = combined(&self.columns, embeddings)?;
-        for column in rest.into_iter().chain(beside) {
+        for column in beside.into_iter().chain(rest) {
             let Some(run) = run_of(&mut self.runs, column) else { continue };
             embeddings.combine_backward(&column.name, &run.d_x, run.place(column), stream)?;
         }

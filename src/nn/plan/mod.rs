@@ -60,10 +60,14 @@ impl Default for PlanOptions {
     }
 }
 
+/// Streams on which features run, beside the plan's own.
+const FEATURE_STREAMS: usize = 2;
+
 /// A model made ready to run: its tables, parameters and buffers on one device.
 pub struct Plan {
     stream: Stream,
-    /// For the update of the parameters, and for what is read back, which both run beside the rest.
+    /// For what runs beside the rest: the gradients of the first layer's runs and the update of the parameters;
+    /// the metrics and what is read back.
     beside: Stream,
     reading: Stream,
     features: FeatureEngine,
@@ -140,13 +144,15 @@ impl Plan {
         if options.communicator.is_none() {
             embeddings.run_beside(&stream)?;
         }
+        let mut features = FeatureEngine::new(model.features)?;
+        features.run_beside(FEATURE_STREAMS, &stream)?;
         let unfit = Unfit::new(inputs.finite().len() + 1, &stream)?;
         unique("metrics", model.metrics.iter().map(|(name, _)| name))?;
         unique("parameters", network.parameters().iter().map(|parameter| &parameter.name))?;
         let mut dense_optimizer: Box<dyn DenseOptimizer> = Box::new(dense_optimizer);
         dense_optimizer.attach(network.parameters(), &stream)?;
         Ok(Self {
-            features: FeatureEngine::new(model.features)?,
+            features,
             embeddings,
             inputs,
             network,
@@ -183,6 +189,7 @@ impl Plan {
         self.stream.synchronize()?;
         self.beside.synchronize()?;
         self.reading.synchronize()?;
+        self.features.synchronize()?;
         self.embeddings.synchronize()
     }
 
@@ -235,7 +242,7 @@ impl Plan {
         if columns.is_some() {
             self.train_loss(batch.rows)?;
             for (_, metric) in &mut self.metrics {
-                metric.update(self.network.prediction(), &self.label, &self.stream)?;
+                metric.update(self.network.prediction(), &self.label, &self.reading)?;
             }
         } else {
             self.loss_value.fill_bytes(0, &self.stream)?;
@@ -362,7 +369,7 @@ impl Plan {
     /// rows, and what all ranks had to say.
     fn begin(&mut self, batch: Option<&Batch>, state: u64) -> Result<(Option<Batch>, Vec<Notice>)> {
         let mut columns = None;
-        self.stream.take_all([self.unfit.order(), self.loss_value.order()])?;
+        self.stream.write_all([self.unfit.order(), self.loss_value.order()])?;
         if !std::mem::take(&mut self.unfit_is_clear) {
             self.unfit.clear(&self.stream)?;
         }

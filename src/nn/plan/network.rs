@@ -224,7 +224,7 @@ impl Network {
 
     /// From now on `stream` orders the work on the parameters and their gradients.
     pub fn order_by(&self, stream: &Stream) -> Result<()> {
-        stream.take_all(self.parameters.iter().flat_map(|p| [p.value.order(), p.grad.order()]))
+        stream.write_all(self.parameters.iter().flat_map(|p| [p.value.order(), p.grad.order()]))
     }
 
     /// Gradients of no batch.

@@ -58,7 +58,7 @@ impl KernelTable {
 
     /// The table, for a call on `stream`.
     fn on(&self, stream: &Stream) -> Result<*mut recis_hash_table> {
-        stream.take("a table", self.stream.device(), self.order.as_ref())?;
+        stream.write("a table", self.stream.device(), self.order.as_ref())?;
         Ok(self.handle)
     }
 
