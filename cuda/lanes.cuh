@@ -56,16 +56,18 @@ __device__ __forceinline__ void store_floats(float* to, const Floats<width>& flo
 // *to += floats, without waiting for what is there. Nobody else may be at it.
 template <int width>
 __device__ __forceinline__ void add_to(float* to, const Floats<width>& floats) {
+  const float(&value)[width] = floats.value;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  if constexpr (width == 4) {
-    asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(floats.value[0]),
-                 "f"(floats.value[1]), "f"(floats.value[2]), "f"(floats.value[3])
+  if constexpr (width == 4)
+    asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(value[0]), "f"(value[1]),
+                 "f"(value[2]), "f"(value[3])
                  : "memory");
-    return;
-  }
-#endif
+  else
+    atomicAdd(to, value[0]);
+#else
 #pragma unroll
-  for (int k = 0; k < width; ++k) atomicAdd(to + k, floats.value[k]);
+  for (int k = 0; k < width; ++k) atomicAdd(to + k, value[k]);
+#endif
 }
 
 // sum += factor * term.

@@ -181,7 +181,7 @@ impl<T: Element> Buffer<T> {
             }
             .map_err(cuda::driver("copy from the device"))?;
         }
-        Ok(ReadBack::coming(block, self.len, stream.record()?))
+        Ok(ReadBack::coming(block, self.len, stream.mark()?))
     }
 
     /// A copy of the elements on the host, complete when the call returns.

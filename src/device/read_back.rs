@@ -35,7 +35,7 @@ impl<T: Element> ReadBack<T> {
         }
         let block = Block::allocate(len * size_of::<T>(), stream)?;
         write(block.pointer())?;
-        Ok(Self::coming(block, len, stream.record()?))
+        Ok(Self::coming(block, len, stream.mark()?))
     }
 
     /// Whether [`ReadBack::wait`] would return at once.

@@ -108,6 +108,13 @@ impl Stream {
         Ok(Event { cuda: Some(event), made: std::time::Instant::now() })
     }
 
+    /// The same, but that it has no time: to take that would hold up the work behind.
+    pub(crate) fn mark(&self) -> Result<Event> {
+        let Some(cuda) = &self.cuda else { return self.record() };
+        let event = cuda.stream.record_event(None).map_err(cuda::driver("record an event"))?;
+        Ok(Event { cuda: Some(event), made: std::time::Instant::now() })
+    }
+
     /// The order of new memory that this stream is the first to use; none on the host.
     pub(crate) fn order(&self) -> Option<Order> {
         self.cuda_stream().map(Order::new)

@@ -69,7 +69,7 @@ impl Watchdog {
 
     /// It has been enqueued.
     pub fn end(&self, number: u64, stream: &Stream) -> Result<()> {
-        let done = stream.record()?;
+        let done = stream.mark()?;
         let mut state = self.watch.lock();
         if let Some(operation) = state.operations.iter_mut().find(|o| o.number == number) {
             operation.done = Some(done);

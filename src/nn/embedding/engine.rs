@@ -222,19 +222,19 @@ impl EmbeddingEngine {
         stream: &Stream,
     ) -> Result<()> {
         let (feature, group) = self.find_mut(feature)?;
-        let mut d_embeddings = std::mem::take(&mut group.d_embeddings);
-        let (lookup, stream) = (group.lookup_of(feature)?, &group.stream(stream));
-        match feature.option.combiner {
-            Combiner::Tile { tile_len } => {
-                combine_tile::backward(&lookup, tile_len, d_out, place, &mut d_embeddings, stream)?;
+        let stream = &group.stream(stream);
+        group.add_gradients(stream, |group, d_embeddings| {
+            let lookup = group.lookup_of(feature)?;
+            match feature.option.combiner {
+                Combiner::Tile { tile_len } => {
+                    combine_tile::backward(&lookup, tile_len, d_out, place, d_embeddings, stream)
+                }
+                combiner => {
+                    let (weights, denominator) = (group.weights_of(feature), denominator(combiner));
+                    combine::backward(&lookup, weights, denominator, d_out, place, d_embeddings, stream)
+                }
             }
-            combiner => {
-                let (weights, denominator) = (group.weights_of(feature), denominator(combiner));
-                combine::backward(&lookup, weights, denominator, d_out, place, &mut d_embeddings, stream)?;
-            }
-        }
-        group.d_embeddings = d_embeddings;
-        Ok(())
+        })
     }
 
     /// A tiled feature, for a layer that gathers it from `first_column` of its input.
@@ -243,18 +243,18 @@ impl EmbeddingEngine {
         group.tile_of(feature, first_column)
     }
 
-    /// Calls `backward` with a tiled feature and its rows' gradients, to be added to.
+    /// Calls `backward` with a tiled feature and its rows' gradients, to be added to on `stream`.
     pub fn tile_backward(
         &mut self,
         feature: &str,
         first_column: usize,
+        stream: &Stream,
         backward: impl FnOnce(&Tile<'_>, &mut Buffer<f32>) -> Result<()>,
     ) -> Result<()> {
         let (feature, group) = self.find_mut(feature)?;
-        let mut d_embeddings = std::mem::take(&mut group.d_embeddings);
-        backward(&group.tile_of(feature, first_column)?, &mut d_embeddings)?;
-        group.d_embeddings = d_embeddings;
-        Ok(())
+        group.add_gradients(stream, |group, d_embeddings| {
+            backward(&group.tile_of(feature, first_column)?, d_embeddings)
+        })
     }
 
     /// Hands the gradients of the batch to the tables.

@@ -27,7 +27,9 @@ pub(super) struct Group {
     pub(super) partition: Partition,
     rows: Buffer<u32>,
     embeddings: Buffer<f32>,
-    pub(super) d_embeddings: Buffer<f32>,
+    d_embeddings: Buffer<f32>,
+    /// Whether they have yet to become zeros: the first backward pass does that, where it runs.
+    gradients_are_unset: bool,
     /// With several ranks: what is asked of the others, and what they ask for.
     pub(super) exchange: Exchange,
     /// How many ids of each table each rank asks for, `[rank][table]`.
@@ -67,6 +69,7 @@ impl Group {
             rows: Buffer::zeros(0, stream)?,
             embeddings: Buffer::zeros(0, stream)?,
             d_embeddings: Buffer::zeros(0, stream)?,
+            gradients_are_unset: false,
             exchange: Exchange::default(),
             asked: Vec::new(),
             beside: None,
@@ -88,6 +91,7 @@ impl Group {
     pub(super) fn clear(&mut self, stream: &Stream) -> Result<()> {
         self.columns.clear();
         self.d_embeddings = Buffer::zeros(0, stream)?;
+        self.gradients_are_unset = false;
         Ok(())
     }
 
@@ -128,8 +132,8 @@ impl Group {
         self.table.lookup(&self.partition, insert, &mut self.rows, &mut self.embeddings, stream)?;
         if insert {
             self.d_embeddings.resize(ids * dim, stream)?;
-            fill::forward(&mut self.d_embeddings, dim, Some(&self.partition.count), 0.0, stream)?;
         }
+        self.gradients_are_unset = insert;
         Ok(())
     }
 
@@ -138,11 +142,29 @@ impl Group {
         let table = self.table.as_mut();
         self.embeddings = self.exchange.fetch(&self.asked, table, insert, sharding, stream)?;
         self.d_embeddings = Buffer::zeros(if insert { self.embeddings.len() } else { 0 }, stream)?;
+        self.gradients_are_unset = false;
+        Ok(())
+    }
+
+    /// Calls `backward` with the gradients of the batch's embeddings, to be added to on `stream`.
+    pub(super) fn add_gradients(
+        &mut self,
+        stream: &Stream,
+        backward: impl FnOnce(&Self, &mut Buffer<f32>) -> Result<()>,
+    ) -> Result<()> {
+        let mut d_embeddings = std::mem::take(&mut self.d_embeddings);
+        if std::mem::take(&mut self.gradients_are_unset) {
+            let count = Some(&self.partition.count);
+            fill::forward(&mut d_embeddings, self.table.dim(), count, 0.0, stream)?;
+        }
+        backward(self, &mut d_embeddings)?;
+        self.d_embeddings = d_embeddings;
         Ok(())
     }
 
     /// Hands the gradients of the batch to the table, with several ranks those of its rows.
     pub(super) fn finish_backward(&mut self, sharding: Option<&Sharding>, stream: &Stream) -> Result<()> {
+        self.add_gradients(stream, |_, _| Ok(()))?;
         let values = std::mem::take(&mut self.d_embeddings);
         let gradients = match sharding {
             None => {

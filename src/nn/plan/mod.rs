@@ -369,7 +369,9 @@ impl Plan {
     /// rows, and what all ranks had to say.
     fn begin(&mut self, batch: Option<&Batch>, state: u64) -> Result<(Option<Batch>, Vec<Notice>)> {
         let mut columns = None;
-        self.stream.write_all([self.unfit.order(), self.loss_value.order()])?;
+        // All that the last step's metrics and read-backs have read: one wait for them, where nothing is held up.
+        let read = [self.loss_value.order(), self.label.order(), self.network.prediction().order()];
+        self.stream.write_all([self.unfit.order()].into_iter().chain(read))?;
         if !std::mem::take(&mut self.unfit_is_clear) {
             self.unfit.clear(&self.stream)?;
         }

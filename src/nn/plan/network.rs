@@ -215,7 +215,7 @@ impl Network {
         let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
         let (size, prepared) = (first.size(rows, self.precision), &mut self.prepared);
         for (name, first_column) in inputs.gathered() {
-            embeddings.tile_backward(name, first_column, |tile, d_embeddings| {
+            embeddings.tile_backward(name, first_column, stream, |tile, d_embeddings| {
                 linear_tile::backward_tile(tile, d_y, weight, d_embeddings, size, prepared, stream)
             })?;
         }
