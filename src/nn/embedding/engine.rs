@@ -20,6 +20,8 @@ pub struct EmbeddingEngine {
     groups: Vec<Group>,
     /// With several ranks: who owns the rows.
     sharding: Option<Sharding>,
+    /// How many of the batch's ids each rank owns, `[rank][table]`.
+    dealt: Vec<Vec<u64>>,
 }
 
 /// Makes the table for a physical table, given the seed of its initial values.
@@ -62,7 +64,7 @@ impl EmbeddingEngine {
             let table = make(&layout, seed, stream)?;
             groups.push(Group::new(layout, table, stream)?);
         }
-        Ok(Self { features, groups, sharding: None })
+        Ok(Self { features, groups, sharding: None, dealt: Vec::new() })
     }
 
     /// Makes room for the state of an optimizer. Called once, before the first batch.
@@ -135,18 +137,14 @@ impl EmbeddingEngine {
     /// # Errors
     /// A feature that is missing or holds no ids.
     pub fn lookup(&mut self, batch: &Batch, insert: bool, stream: &Stream) -> Result<()> {
-        self.announce(Some(batch), Notice::default(), stream)?;
+        self.partition(Some(batch), stream)?;
+        self.announce(Notice::default(), stream)?;
         self.fetch(insert, stream)
     }
 
-    /// The first half of [`EmbeddingEngine::lookup`]: finds the distinct ids of a batch, if this rank has
-    /// one, and tells the other ranks of them. What every rank had to say, this one included.
-    pub fn announce(
-        &mut self,
-        batch: Option<&Batch>,
-        notice: Notice,
-        stream: &Stream,
-    ) -> Result<Vec<Notice>> {
+    /// The first part of [`EmbeddingEngine::lookup`]: finds the distinct ids of a batch, if this rank has one, and
+    /// their owners. What the tables hold has no part in that.
+    pub fn partition(&mut self, batch: Option<&Batch>, stream: &Stream) -> Result<()> {
         for group in self.by_turns() {
             let stream = group.stream(stream);
             match batch {
@@ -154,14 +152,21 @@ impl EmbeddingEngine {
                 None => group.clear(&stream)?,
             }
         }
-        let Some(sharding) = &self.sharding else { return Ok(vec![notice]) };
-        let mut counts = vec![Vec::new(); sharding.communicator.world_size()];
+        let Some(sharding) = &self.sharding else { return Ok(()) };
         let distinct = self.distinct(batch, stream)?;
+        self.dealt = vec![Vec::new(); sharding.communicator.world_size()];
         for (group, (ids, table_offsets)) in self.groups.iter_mut().zip(distinct) {
             let dealt = group.exchange.deal(&ids, &table_offsets, sharding);
-            counts.iter_mut().zip(dealt).for_each(|(counts, dealt)| counts.extend(dealt));
+            self.dealt.iter_mut().zip(dealt).for_each(|(all, dealt)| all.extend(dealt));
         }
-        let (asked, notices) = sharding.announce(notice, &counts, stream)?;
+        Ok(())
+    }
+
+    /// The second part: tells the other ranks how many ids of each table are theirs. What every rank had to say,
+    /// this one included.
+    pub fn announce(&mut self, notice: Notice, stream: &Stream) -> Result<Vec<Notice>> {
+        let Some(sharding) = &self.sharding else { return Ok(vec![notice]) };
+        let (asked, notices) = sharding.announce(notice, &self.dealt, stream)?;
         let mut first = 0;
         for group in &mut self.groups {
             let tables = first..first + group.layout.children.len();
@@ -191,7 +196,7 @@ impl EmbeddingEngine {
         read.into_iter().zip(offsets).map(|(ids, offsets)| Ok((ids.wait()?, offsets))).collect()
     }
 
-    /// The second half of [`EmbeddingEngine::lookup`]: brings the embeddings.
+    /// The last part of [`EmbeddingEngine::lookup`]: brings the embeddings.
     pub fn fetch(&mut self, insert: bool, stream: &Stream) -> Result<()> {
         if let Some(sharding) = &self.sharding {
             return self.groups.iter_mut().try_for_each(|group| group.fetch(insert, sharding, stream));

@@ -70,6 +70,8 @@ pub struct Plan {
     /// the metrics and what is read back.
     beside: Stream,
     reading: Stream,
+    /// For what depends on the batch alone, and so may run beside the steps before: features and distinct ids.
+    ahead: Stream,
     features: FeatureEngine,
     embeddings: EmbeddingEngine,
     inputs: Inputs,
@@ -171,6 +173,7 @@ impl Plan {
             shared_loss: Buffer::zeros(1, &stream)?,
             beside: Stream::new(options.device)?,
             reading: Stream::new(options.device)?,
+            ahead: Stream::new(options.device)?,
             unfit_is_clear: true,
             stream,
         })
@@ -189,6 +192,7 @@ impl Plan {
         self.stream.synchronize()?;
         self.beside.synchronize()?;
         self.reading.synchronize()?;
+        self.ahead.synchronize()?;
         self.features.synchronize()?;
         self.embeddings.synchronize()
     }
@@ -384,13 +388,14 @@ impl Plan {
                 return Err(Error::Data { place: format!("column '{name}'"), what });
             }
             if batch.rows > 0 {
-                let found = self.features.forward(&batch.copy_to(&self.stream)?, &self.stream)?;
+                let found = self.features.forward(&batch.copy_to(&self.ahead)?, &self.ahead)?;
                 self.inputs.read_label(&found, &mut self.label, &mut self.unfit, &self.stream)?;
                 columns = Some(found);
             }
         }
         let rows = batch.map_or(0, |batch| batch.rows as u64);
-        let notices = self.embeddings.announce(columns.as_ref(), Notice { state, rows }, &self.stream)?;
+        self.embeddings.partition(columns.as_ref(), &self.ahead)?;
+        let notices = self.embeddings.announce(Notice { state, rows }, &self.stream)?;
         Ok((columns, notices))
     }
 
