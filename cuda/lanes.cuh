@@ -15,9 +15,7 @@ template <int width>
 __device__ __forceinline__ Floats<width> load_floats(const float* from) {
   return *reinterpret_cast<const Floats<width>*>(from);
 }
-// The same of floats that are read once, while their neighbours are read soon: they take no place in the
-// first cache, and the second one loads the 128 bytes around them. Pieces of 64 bytes, here and there, come
-// at half the memory's rate only.
+// The same of floats that are read once: they take no place in the first cache.
 template <int width>
 __device__ __forceinline__ Floats<width> load_once(const float* from) {
   Floats<width> floats;
@@ -26,11 +24,11 @@ __device__ __forceinline__ Floats<width> load_once(const float* from) {
 #else
   float(&value)[width] = floats.value;
   if constexpr (width == 4)
-    asm("ld.global.nc.L1::no_allocate.L2::128B.v4.f32 {%0, %1, %2, %3}, [%4];"
+    asm("ld.global.nc.L1::no_allocate.v4.f32 {%0, %1, %2, %3}, [%4];"
         : "=f"(value[0]), "=f"(value[1]), "=f"(value[2]), "=f"(value[3])
         : "l"(from));
   else
-    asm("ld.global.nc.L1::no_allocate.L2::128B.f32 %0, [%1];" : "=f"(value[0]) : "l"(from));
+    asm("ld.global.nc.L1::no_allocate.f32 %0, [%1];" : "=f"(value[0]) : "l"(from));
 #endif
   return floats;
 }
@@ -39,7 +37,7 @@ __device__ __forceinline__ uint2 load_once(const uint2* from) {
   return *from;
 #else
   uint2 value;
-  asm("ld.global.nc.L1::no_allocate.L2::128B.v2.u32 {%0, %1}, [%2];" : "=r"(value.x), "=r"(value.y) : "l"(from));
+  asm("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(value.x), "=r"(value.y) : "l"(from));
   return value;
 #endif
 }

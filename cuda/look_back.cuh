@@ -40,4 +40,32 @@ __device__ __forceinline__ uint32_t sum_before(const uint32_t* told, uint32_t ti
   }
 }
 
+// The same by all lanes of a warp, which look at 128 tiles at once; `told` are the words of all tiles, side by side.
+__device__ __forceinline__ uint32_t sum_before_by_warp(const uint32_t* told, uint32_t tile) {
+  constexpr uint32_t kWords = 4;
+  const uint32_t lane = threadIdx.x % 32;
+  uint32_t sum = 0;
+  for (;;) {
+    uint32_t words[kWords];
+#pragma unroll
+    for (uint32_t k = 0; k < kWords; ++k) {
+      const uint32_t distance = 32 * k + lane;
+      words[k] = distance < tile ? static_cast<const volatile uint32_t*>(told)[tile - 1 - distance] : kUpToEnd;
+    }
+#pragma unroll
+    for (uint32_t k = 0; k < kWords; ++k) {
+      const unsigned ends = __ballot_sync(~0u, words[k] >= kUpToEnd), untold = __ballot_sync(~0u, words[k] == 0);
+      // Tiles up to the nearest of these have told their own sums, and that one all up to its end.
+      const uint32_t nearest = ends | untold ? uint32_t(__ffs(int(ends | untold))) - 1 : 32;
+      const bool is_end = nearest < 32 && (ends >> nearest & 1);
+      const uint32_t mine = lane < nearest ? words[k] - 1 : lane == nearest && is_end ? words[k] - kUpToEnd : 0;
+      sum += __reduce_add_sync(~0u, mine);
+      if (is_end) return sum;
+      tile -= nearest;
+      if (nearest < 32) break;
+    }
+    pause();
+  }
+}
+
 }  // namespace recis

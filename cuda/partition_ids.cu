@@ -163,11 +163,13 @@ __global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch
   const uint32_t tile = blockIdx.x;
   const WarpSums heads =
       sum_over_warps(run.read(sorted, tile * kRun + threadIdx.x / 32 * 32 * kRunItems), counts);
-  if (threadIdx.x == 0) {
-    uint32_t* told = scratch.told + tile;
-    if (tile > 0) tell_sum(told, heads.all);
-    before_tile = sum_before(told, tile, 1);
-    tell_sum_up_to_end(told, before_tile + heads.all);
+  if (threadIdx.x < 32) {
+    if (threadIdx.x == 0 && tile > 0) tell_sum(scratch.told + tile, heads.all);
+    const uint32_t before = sum_before_by_warp(scratch.told, tile);
+    if (threadIdx.x == 0) {
+      before_tile = before;
+      tell_sum_up_to_end(scratch.told + tile, before + heads.all);
+    }
   }
   __syncthreads();
   run.write(sorted, before_tile + heads.before, out, scratch.place_list());

@@ -87,7 +87,10 @@ mod tests {
         let mut sizes = Vec::new();
         for bytes in (1..100_000).chain((1 << 30)..(1 << 30) + 1000) {
             let block = block_size(bytes);
-            assert!(block >= bytes && (block - bytes < 256 || block - bytes <= bytes / 8), "{bytes}: {block}");
+            assert!(
+                block >= bytes && (block - bytes < 256 || block - bytes <= bytes / 8),
+                "{bytes}: {block}"
+            );
             assert_eq!(block_size(block), block);
             sizes.push(block);
         }

@@ -72,7 +72,10 @@ impl Stream {
     /// ```
     pub fn from_cudarc(stream: Arc<CudaStream>) -> Result<Self> {
         let device = cuda::accept(&stream)?;
-        Ok(Self { device, cuda: Some(Arc::new(Cuda { stream, sources: Mutex::default(), keeps_freed: false })) })
+        Ok(Self {
+            device,
+            cuda: Some(Arc::new(Cuda { stream, sources: Mutex::default(), keeps_freed: false })),
+        })
     }
 
     /// The stream as cudarc has it; none on the host.

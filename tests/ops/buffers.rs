@@ -4,7 +4,7 @@ use recis::Error;
 use recis::device::{Buffer, Device, Growing, Stream};
 use recis::ops::relu;
 
-use crate::common::{each, each_with_kernels, on, read, streams};
+use crate::common::{each, each_with_kernels, many_or_few, on, read, streams};
 
 #[test]
 fn what_goes_to_a_device_comes_back() {
@@ -41,6 +41,51 @@ fn copies_go_from_every_device_to_every_other() {
                 let back = copy.copy_to(&Stream::default()).unwrap();
                 assert_eq!((back.device(), back.host()), (Device::Cpu, &values[..]));
             }
+        }
+    }
+}
+
+/// On a device each step is enqueued while the ones before run: a wait that is missing shows in what is read.
+#[test]
+fn several_streams_read_a_buffer_and_one_writes_when_they_are_done() {
+    for stream in &streams() {
+        let others: Vec<_> = (0..3).map(|_| Stream::new(stream.device()).unwrap()).collect();
+        let len = many_or_few(1 << 24, 1 << 8, stream);
+        let mut shared = Buffer::<u32>::zeros(len, stream).unwrap();
+        let mut copies: Vec<_> =
+            others.iter().map(|other| Buffer::<u32>::unset(len, other).unwrap()).collect();
+        for round in 0..20u8 {
+            // Now one of them writes, now another.
+            let writer = [stream, &others[0], &others[1]][usize::from(round) % 3];
+            shared.fill_bytes(round, writer).unwrap();
+            for (copy, other) in copies.iter_mut().zip(&others) {
+                copy.copy_from(&shared, other).unwrap();
+            }
+            shared.fill_bytes(0xff, stream).unwrap();
+            for (copy, other) in copies.iter().zip(&others) {
+                let expected = u32::from_le_bytes([round; 4]);
+                assert!(read(copy, other).iter().all(|&value| value == expected), "round {round}");
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_that_another_stream_still_reads_is_not_given_out_again() {
+    for stream in &streams() {
+        let other = Stream::new(stream.device()).unwrap();
+        let len = many_or_few(1 << 24, 1 << 8, stream);
+        let mut copy = Buffer::<u32>::unset(len, &other).unwrap();
+        for round in 0..20u8 {
+            let mut source = Buffer::<u32>::unset(len, stream).unwrap();
+            source.fill_bytes(round, stream).unwrap();
+            copy.copy_from(&source, &other).unwrap();
+            drop(source);
+            let mut next = Buffer::<u32>::unset(len, stream).unwrap();
+            next.fill_bytes(0xff, stream).unwrap();
+            let expected = u32::from_le_bytes([round; 4]);
+            assert!(read(&copy, &other).iter().all(|&value| value == expected), "round {round}");
+            stream.give_back_memory();
         }
     }
 }
