@@ -73,92 +73,40 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Keys of a thread, whose first buckets are under way at once, and of a block.
-constexpr int kKeys = 4, kChunk = kThreads * kKeys;
-
-// The rows of a chunk's keys that are there. The numbers of the others are in `missing`, behind a barrier.
-__device__ __forceinline__ void find_chunk(const Storage& storage, const int64_t* ids, const uint32_t* table_offsets,
-                                           int64_t tables, int64_t begin, int64_t count, int64_t capacity,
-                                           uint32_t* rows, uint32_t* missing, uint32_t* missing_count) {
-  Key keys[kKeys];
-  Slot slots[kKeys][kBucketSlots];
-#pragma unroll
-  for (int k = 0; k < kKeys; ++k) {
-    const int64_t i = begin + k * kThreads + threadIdx.x;
-    if (i >= count) continue;
-    keys[k] = key_at(ids, table_offsets, tables, i);
-    const Slot* bucket = Probe(storage, keys[k]).bucket();
-#pragma unroll
-    for (int slot = 0; slot < kBucketSlots; ++slot) slots[k][slot] = load_shared(bucket + slot);
-  }
-#pragma unroll
-  for (int k = 0; k < kKeys; ++k) {
-    const int number = k * kThreads + int(threadIdx.x);
-    const int64_t i = begin + number;
-    uint32_t row = RECIS_NO_ROW;
-    if (i < count) {
-      bool is_open = false;
-#pragma unroll
-      for (const Slot& slot : slots[k]) {
-        if (slot.holds(keys[k].id, keys[k].tag)) row = slot.row();
-        is_open |= slot.state == kEmpty;
-      }
-      if (row == RECIS_NO_ROW && !is_open) {
-        const Found found = locate(storage, keys[k], load_shared);
-        if (found.slot) row = uint32_t(found.state);
-      }
-    }
-    if (i < capacity) rows[i] = row;
-    const bool is_missing = i < count && row == RECIS_NO_ROW;
-    const uint32_t place = take_ticket(missing_count, is_missing);
-    if (is_missing) missing[place] = uint32_t(number);
-  }
-}
-
-// First a block looks for its keys, many at once, and then its warps insert those that were not there. A warp's
-// lanes go along together, so that those that have claimed a slot take their tickets with one atomic. None waits
-// inside a round: a lane that needs what another thread writes tries again in the next, and what its own warp
-// has claimed is written by then.
+// A warp's lanes go along together, so that those that have claimed a slot take their tickets with one
+// atomic. None waits inside a round: a lane that needs what another thread writes tries again in the
+// next, and what its own warp has claimed is written by then.
 __global__ void __launch_bounds__(kThreads)
     find_or_insert_kernel(Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
                           int64_t capacity, uint32_t* rows, uint32_t* new_ids, uint32_t* new_count,
                           int64_t* counters) {
   wait_for_stream();
-  __shared__ uint32_t missing[kChunk], missing_count;
   const Storage storage = table->storage;
   const Rows new_rows(*table);
   const int64_t count = bounded(table_offsets + tables, capacity);
-  const uint32_t lane = threadIdx.x % 32;
-  for (int64_t begin = int64_t(blockIdx.x) * kChunk; begin < capacity; begin += int64_t(gridDim.x) * kChunk) {
-    __syncthreads();
-    if (threadIdx.x == 0) missing_count = 0;
-    __syncthreads();
-    find_chunk(storage, ids, table_offsets, tables, begin, count, capacity, rows, missing, &missing_count);
-    __syncthreads();
-    for (uint32_t first = threadIdx.x - lane; first < missing_count; first += kThreads) {
-      bool is_pending = first + lane < missing_count;
-      const int64_t i = begin + (is_pending ? missing[first + lane] : 0);
-      const Key key = is_pending ? key_at(ids, table_offsets, tables, i) : Key{};
-      Probe probe(storage, key);
-      while (__any_sync(~0u, is_pending)) {
-        Insertion step{Insertion::blocked, nullptr, RECIS_NO_ROW};
-        if (is_pending) step = find_or_claim(probe, key);
-        const bool has_claimed = step.outcome == Insertion::claimed;
-        const uint32_t ticket = take_ticket(&table->tickets, has_claimed);
-        if (has_claimed) {
-          step.row = new_rows.row(ticket);
-          const bool has_row = step.row != RECIS_NO_ROW;
-          store_shared(step.slot, {key.id, has_row ? state_of(key.tag, step.row) : kEmpty});
-          if (has_row) new_ids[ticket] = uint32_t(i);
-        }
-        if (step.outcome != Insertion::blocked) {
-          is_pending = false;
-          rows[i] = step.row;
-          if (step.row == RECIS_NO_ROW) atomicAdd(&table->counters[RECIS_TABLE_FAILED], 1);
-        }
-        if (is_pending) pause();
+  const int lane = threadIdx.x % 32;
+  for (int64_t first = grid_thread() - lane; first < capacity; first += grid_threads()) {
+    const int64_t i = first + lane;
+    bool is_pending = i < count;
+    const Key key = is_pending ? key_at(ids, table_offsets, tables, i) : Key{};
+    Probe probe(storage, key);
+    uint32_t row = RECIS_NO_ROW;
+    while (__any_sync(~0u, is_pending)) {
+      Insertion step{Insertion::blocked, nullptr, RECIS_NO_ROW};
+      if (is_pending) step = find_or_claim(probe, key);
+      const bool has_claimed = step.outcome == Insertion::claimed;
+      const uint32_t ticket = take_ticket(&table->tickets, has_claimed);
+      if (has_claimed) {
+        step.row = new_rows.row(ticket);
+        const bool has_row = step.row != RECIS_NO_ROW;
+        store_shared(step.slot, {key.id, has_row ? state_of(key.tag, step.row) : kEmpty});
+        if (has_row) new_ids[ticket] = uint32_t(i);
       }
+      if (step.outcome != Insertion::blocked) is_pending = false, row = step.row;
+      if (is_pending) pause();
     }
+    if (i < capacity) rows[i] = row;
+    if (i < count && row == RECIS_NO_ROW) atomicAdd(&table->counters[RECIS_TABLE_FAILED], 1);
   }
   if (!is_last_block(table)) return;
   const uint32_t taken = min(atomicExch(&table->tickets, 0), new_rows.available());
@@ -367,7 +315,7 @@ extern "C" int recis_hash_table_find_or_insert(recis_hash_table* table, const in
                             require_array(counters, 0, op, "counters")))
     return status;
   // Of an empty batch too, new_count is to be written.
-  return launch(op, find_or_insert_kernel, blocks_for((capacity + kKeys - 1) / kKeys), kThreads, 0, stream, table->table, ids,
+  return launch(op, find_or_insert_kernel, blocks_for(capacity), kThreads, 0, stream, table->table, ids,
                 table_offsets, tables, capacity, rows, new_ids, new_count, counters);
 }
 
