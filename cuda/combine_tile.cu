@@ -69,13 +69,13 @@ struct Source {
 // The same of half floats that lie row by row: a term is one of all segments' places, and its word the factor.
 struct HalfSource {
   const void* d_out;
-  const float* unscale;
+  const float* unscale;  // of each kHalfGradientRows segments
   int64_t dim, tile_len;
 
   __device__ __forceinline__ Term term(uint32_t segment, Segment ids, int64_t id) const {
     const int64_t k = id - ids.begin;
     if (k < 0 || k >= tile_len) return {kNoSegment, 0};
-    return {uint32_t(segment * tile_len + k), __float_as_uint(*unscale)};
+    return {uint32_t(segment * tile_len + k), __float_as_uint(unscale[segment / kHalfGradientRows])};
   }
   template <int width>
   __device__ __forceinline__ Floats<width> load(Term term, int64_t column) const {

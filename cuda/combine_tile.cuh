@@ -13,8 +13,9 @@ int combine_tile_backward(const char* op, const recis_lookup& lookup, const reci
                           int64_t tile_len, const float* d_out, int64_t first_column, int64_t out_stride,
                           float* d_embeddings, void* workspace, size_t bytes, recis_stream_t stream);
 
-// The same of a gradient in half floats [segments, tile_len * dim], to be multiplied by *unscale; dim is a multiple
-// of 4.
+// The same of a gradient in half floats [segments, tile_len * dim], each so many segments to be multiplied by one of
+// `unscale`; dim is a multiple of 4.
+constexpr int kHalfGradientRows = 128;
 int combine_tile_backward_halves(const char* op, const recis_lookup& lookup, const recis_occurrences& occurrences,
                                  int64_t tile_len, const void* d_out, const float* unscale, float* d_embeddings,
                                  void* workspace, size_t bytes, recis_stream_t stream);

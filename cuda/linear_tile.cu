@@ -124,7 +124,7 @@ TileWeight weight_problem(const Inputs& inputs, const float* d_y, float* d_weigh
 // The workspace of backward_tile: the gradient of a tile's columns, and what it is made and reduced with.
 struct TileGradient {
   float* d_x;
-  float* unscale;  // if it is in half floats
+  float* unscale;  // of each kTileRows rows, if it is in half floats
   char* rest;  // of the product, and then of the reduction
   size_t rest_bytes;
 };
@@ -132,7 +132,8 @@ TileGradient tile_gradient(Workspace& workspace, const recis_tile& tile, const r
                            const recis_linear_size& size) {
   const int64_t columns = tile.tile_len * tile.lookup.dim;
   float* d_x = workspace.take<float>(size.rows * columns);
-  float* unscale = workspace.take<float>(1);
+  static_assert(kTileRows == kHalfGradientRows);
+  float* unscale = workspace.take<float>((size.rows + kTileRows - 1) / kTileRows);
   const size_t bytes = std::max(input_gradient_bytes(size, columns),
                                 combine_tile_backward_bytes(tile.lookup, occurrences));
   return {d_x, unscale, workspace.take<char>(int64_t(bytes)), bytes};

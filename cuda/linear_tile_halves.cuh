@@ -97,8 +97,8 @@ int half_forward(const char* op, const Runs& runs, const float* bias, float* y, 
                  void* memory, void* workspace, recis_stream_t stream);
 int half_weight_gradient(const char* op, const Runs& runs, float* d_weight, const recis_linear_size& size,
                          bool accumulate, void* memory, recis_stream_t stream);
-// d_x [rows, run's columns], but for padding, which is left as it is; in half floats, to be multiplied by
-// *d_x_unscale, if makes_half_gradient().
+// d_x [rows, run's columns], but for padding, which is left as it is; in half floats if makes_half_gradient(), each
+// kTileRows rows to be multiplied by one of d_x_unscale.
 inline bool makes_half_gradient(recis_precision precision) { return precision != RECIS_FP32; }
 int half_input_gradient(const char* op, const Run& run, void* d_x, float* d_x_unscale, const recis_linear_size& size,
                         void* memory, recis_stream_t stream);

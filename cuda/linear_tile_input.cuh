@@ -30,7 +30,7 @@ struct HalfInput {
   int64_t capacity;
   int dim;
   void* d_x;                    // [rows, columns], of floats or half floats
-  float* d_x_unscale;           // what half floats are to be multiplied by
+  float* d_x_unscale;           // [row tiles] what half floats are to be multiplied by
 };
 
 // Four half floats a thread, of two blocks of eight columns that the threads of a row hold two each of.
@@ -90,12 +90,12 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     shared.most_row = shared.most_column = 0;
   }
   __syncthreads();
+  const int row_tiles = p.padded_rows / kTileRows, first_row = int(blockIdx.x) % row_tiles * kTileRows;
   if constexpr (F::kParts == 1) {
-    find_most_unscale(p.d_y.unscale, p.padded_rows / F::kStep, shared.most_row);
+    find_most_unscale(p.d_y.unscale + first_row / F::kStep, kTileRows / F::kStep, shared.most_row);
     find_most_unscale(p.weight.unscale + p.first_group, p.columns / kUnit, shared.most_column);
     __syncthreads();
   }
-  const int row_tiles = p.padded_rows / kTileRows, first_row = int(blockIdx.x) % row_tiles * kTileRows;
   const int64_t range = blockIdx.x / row_tiles, tiles = (p.columns + Shared::kColumns - 1) / Shared::kColumns;
   const int begin = int(tiles * range / ranges), end = int(tiles * (range + 1) / ranges);
   const int group = int(threadIdx.x) / kGroupThreads, lane = int(threadIdx.x) % 32;
@@ -110,7 +110,8 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     const float most_row = __uint_as_float(shared.most_row), most_column = __uint_as_float(shared.most_column);
     row_unscale = row_unscale / most_row * kHalfShift;
     column_share = 1 / most_column;
-    if (blockIdx.x == 0 && threadIdx.x == 0) *p.d_x_unscale = unscale_of(most_row / kHalfShift, most_column);
+    if (int(blockIdx.x) < row_tiles && threadIdx.x == 0)
+      p.d_x_unscale[first_row / kTileRows] = unscale_of(unscale_of(most_row, most_column), 1 / kHalfShift);
   }
   int width[2];  // of the two rows, without padding
 #pragma unroll

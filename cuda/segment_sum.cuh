@@ -1,5 +1,5 @@
-// Sums of gradients over the ids that share an embedding, without atomics and with the same bits every
-// time, however unevenly ids repeat. A feature of few ids is summed id by id, any other by the positions
+// Sums of gradients over the ids that share an embedding, with the same bits every time, however unevenly ids
+// repeat: nothing is added to by two at once. A feature of few ids is summed id by id, any other by the positions
 // of its table.
 #pragma once
 

@@ -8,7 +8,7 @@
  *   An array begins at a multiple of 16 bytes, and may be null only if it has no elements. One whose
  *   comment gives no shape has `count` elements. Arrays of rows are row after row without gaps. Sizes
  *   are counted in elements, as int64_t, and may be 0. Device memory must stay until the work is done.
- * - Types are those of the declaration: float is IEEE binary32, denormals included.
+ * - Types are those of the declaration: float is IEEE binary32, denormals included; but sums of gradients over ids may take some for zeros.
  * - Streams. Work is enqueued on `stream`, whose device must be the thread's current one, and may be
  *   captured in a graph. Results are there when the stream has come so far; order between streams is
  *   the caller's. A call never allocates, never waits, never prints.
@@ -428,7 +428,8 @@ int recis_combine_tile_backward(const recis_lookup *lookup, const recis_occurren
                                 const float *d_out, int64_t first_column, int64_t out_stride, float *d_embeddings,
                                 void *workspace, size_t workspace_bytes, recis_stream_t stream);
 
-/* How exactly products of matrices are computed. Arrays and sums are f32 whichever it is. */
+/* How exactly products of matrices are computed. Arrays and sums are f32 whichever it is; within an operation,
+ * what is between two products or sums may be kept as finely as factors are rounded. */
 typedef enum recis_precision {
   RECIS_FP32 = 0, /* as f32 rounds, also where tensor cores are used: each number as the sum of two of TF32, or
                      of two half floats. There an infinity may become NaN */

@@ -287,9 +287,10 @@ impl<T: Element> Buffer<T> {
 
     /// The elements, waiting for whatever stream works on them.
     fn to_host(&self) -> Result<Vec<T>> {
-        match self.memory.host(self.len) {
-            Some(values) => Ok(values.to_vec()),
-            None => self.to_vec(&Stream::new(self.device())?),
+        match (self.memory.host(self.len), self.memory.order()) {
+            (Some(values), _) => Ok(values.to_vec()),
+            (None, Some(order)) => self.to_vec(&Stream::from_cudarc(order.gather()?)?),
+            (None, None) => self.to_vec(&Stream::new(self.device())?),
         }
     }
 }

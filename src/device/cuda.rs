@@ -180,6 +180,18 @@ impl Drop for Memory {
     }
 }
 
+/// Gives all memory that is kept for later back to the driver. Waits for the device.
+pub fn give_back_all(context: &CudaContext) -> Result<()> {
+    freed::give_back(context);
+    context.synchronize().map_err(driver("wait for memory"))?;
+    // SAFETY: the pool is the device's own, and gives back only what nothing uses.
+    unsafe {
+        result::device::get_default_mem_pool(context.cu_device())
+            .and_then(|pool| result::mem_pool::trim_to(pool, 0))
+    }
+    .map_err(driver("empty the memory pool"))
+}
+
 /// New memory. If there is no more, what is kept for others goes back first.
 fn allocate(bytes: usize, stream: &CudaStream) -> Result<CUdeviceptr> {
     bind(stream)?;
@@ -187,8 +199,7 @@ fn allocate(bytes: usize, stream: &CudaStream) -> Result<CUdeviceptr> {
     let allocate = || unsafe { result::malloc_async(stream.cu_stream(), bytes) };
     let mut pointer = allocate();
     if pointer.is_err_and(|error| error.0 == cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY) {
-        freed::give_back(stream.context());
-        stream.context().synchronize().map_err(driver("wait for memory"))?;
+        give_back_all(stream.context())?;
         pointer = allocate();
     }
     pointer.map_err(|error| failed(&format!("allocate {bytes} bytes of device memory"), &error.to_string()))

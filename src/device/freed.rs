@@ -1,5 +1,6 @@
 //! Device memory that is free again, kept for whoever allocates next on the same stream: a step frees and
-//! allocates dozens of arrays, and the driver takes microseconds for each.
+//! allocates dozens of arrays, and the driver takes a microsecond for each. Memory that another stream used last is
+//! not kept: the stream that allocated it would have to wait for that one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

@@ -141,8 +141,14 @@ impl Range {
         let at = self.base + self.mapped;
         match self.device {
             Device::Cuda(ordinal) => {
-                cuda::context(ordinal)?.bind_to_thread().map_err(cuda::driver("use the device"))?;
-                let piece = map_device(ordinal, at, more).map_err(|what| self.failed(bytes, &what))?;
+                let context = cuda::context(ordinal)?;
+                context.bind_to_thread().map_err(cuda::driver("use the device"))?;
+                let piece = map_device(ordinal, at, more).or_else(|_| {
+                    // Memory that is kept for later is no use to the driver.
+                    cuda::give_back_all(&context).map_err(|error| error.to_string())?;
+                    map_device(ordinal, at, more)
+                });
+                let piece = piece.map_err(|what| self.failed(bytes, &what))?;
                 self.pieces.push((piece, more));
             }
             // SAFETY: the addresses are reserved and ours.

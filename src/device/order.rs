@@ -12,6 +12,9 @@ use crate::Result;
 /// when all others are done.
 pub struct Order(Mutex<Users>);
 
+/// So many streams at most are kept for a buffer that is never written to.
+const MOST_READERS: usize = 8;
+
 struct Users {
     /// Wrote to it last, or was given it first.
     writer: Arc<CudaStream>,
@@ -76,6 +79,10 @@ impl Users {
             None if is_writer && self.readers.is_empty() => {}
             None => {
                 join(stream, &self.writer, joined)?;
+                if self.readers.len() == MOST_READERS {
+                    // Who waits for this one then waits for that one too.
+                    join(stream, &self.readers.remove(0), joined)?;
+                }
                 self.readers.push(stream.clone());
             }
         }
@@ -83,7 +90,10 @@ impl Users {
     }
 
     fn write(&mut self, stream: &Arc<CudaStream>, joined: &mut Joined) -> Result<()> {
-        join(stream, &self.writer, joined)?;
+        // One that has read it has waited for the writer already.
+        if !self.readers.iter().any(|reader| reader.cu_stream() == stream.cu_stream()) {
+            join(stream, &self.writer, joined)?;
+        }
         for reader in self.readers.drain(..) {
             join(stream, &reader, joined)?;
         }
@@ -112,12 +122,15 @@ fn wait(stream: &CudaStream, other: &CudaStream) -> Result<(), DriverError> {
     if stream.context().cu_ctx() != other.context().cu_ctx() {
         return stream.join(other);
     }
-    MARKS.with_borrow_mut(|marks| {
+    let wait = |marks: &RefCell<HashMap<usize, CudaEvent>>| {
+        let mut marks = marks.borrow_mut();
         let mark = match marks.entry(stream.context().cu_ctx().addr()) {
             Entry::Occupied(mark) => mark.into_mut(),
             Entry::Vacant(place) => place.insert(stream.context().new_event(None)?),
         };
         mark.record(other)?;
         stream.wait(mark)
-    })
+    };
+    // Where a thread ends, it may be gone.
+    MARKS.try_with(wait).unwrap_or_else(|_| stream.join(other))
 }

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// Buffers, rows and tables that are used on one stream and then on another need no care: the second
 /// waits, on the device, for what the first has been given so far, unless both only read a buffer. Streams and
 /// buffers may be used from any thread; two threads that use clones of one buffer on two streams *at the same
-/// time* have to order the streams before either writes to it or the last clone is dropped.
+/// time* have to order the streams before either writes to it.
 #[derive(Clone, Default)]
 pub struct Stream {
     device: Device,

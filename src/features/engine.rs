@@ -10,7 +10,7 @@ use crate::device::{Buffer, Device, Stream};
 use crate::tensor::{Batch, Tensor};
 use crate::{Error, Result};
 
-/// Runs features. Operators of one kind at one position run as one call.
+/// Runs features. Operators of one kind at one position run as one call, on each stream that there is for them.
 #[derive(Debug)]
 pub struct FeatureEngine {
     features: Vec<Feature>,
@@ -97,7 +97,7 @@ impl FeatureEngine {
         let values = |name: &str| batch.get(name).map_or(0, |column| column.values().len());
         let work = |feature: &Feature| {
             let columns: usize = feature.columns().map(values).sum();
-            columns * feature.ops().len()
+            columns * feature.ops().len().saturating_sub(1) // the first selects
         };
         let work: Vec<_> = self.features.iter().map(work).collect();
         let mut order: Vec<_> = (0..work.len()).collect();

@@ -21,8 +21,9 @@ pub struct Size {
     pub precision: Precision,
 }
 
-/// How exactly a device computes large products of matrices; what is stored, and sums, are f32. Small
-/// products, and all on the CPU, are computed in f32 whatever this is.
+/// How exactly a device computes large products of matrices; what is stored, and sums, are f32, but what an operation
+/// keeps between two products or sums may be as coarse as its factors. Small products, and all on the CPU, are
+/// computed in f32 whatever this is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// As exactly as f32, also where tensor cores are used; there an infinity may become NaN.

@@ -18,7 +18,7 @@ const FIRST_CAPACITY: usize = 1 << 12;
 
 const COUNTERS: usize = recis_hash_table_counter::RECIS_TABLE_COUNTERS.0 as usize;
 
-/// An owned handle of the C ABI, and the stream that orders its work: the last one it was used on.
+/// An owned handle of the C ABI, and what orders its work.
 pub struct KernelTable {
     handle: *mut recis_hash_table,
     /// The stream it was made on.
@@ -156,7 +156,13 @@ impl KernelTable {
         }
         // Twice, so that moving costs little a key; erased ids are forgotten by moving.
         let ids = (self.known.size + since + additional).max(2 * (self.known.size + since));
-        launch!(stream, recis_hash_table_reserve(self.on(stream)?, ids as i64))?;
+        let reserve = || launch!(stream, recis_hash_table_reserve(self.on(stream)?, ids as i64));
+        if reserve().is_err() {
+            // It may be for want of memory, which may be kept for later.
+            stream.give_back_memory();
+            stream.synchronize()?;
+            reserve()?;
+        }
         self.capacity = self.capacity.max(ids);
         self.known.used = self.known.size;
         Ok(())
