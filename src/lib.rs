@@ -78,11 +78,13 @@
 //! version of it, and any features but another version of CUDA: cudarc compiles with one of those, which
 //! is `cuda-12000` here, and `cuda-version-from-build-system` yields to it.
 //!
-//! **Order**: work on a buffer, table or rows waits, on the device, for what the stream before was given.
-//! Work that you enqueue past recis is yours to order; on the same stream it is in order by itself.
+//! **Order**: work on a buffer, table or rows waits, on the device, for what the stream before was given;
+//! several streams may read a buffer at once. Work that you enqueue past recis is yours to order; on the
+//! same stream it is in order by itself.
 //! **Threads**: everything may go to another thread; a [`ops::hash_table::HashTable`] is used by one at a
 //! time. **Memory**: results and workspaces come from the device's default pool in the order of the
-//! stream, and go back so. A launcher of [`ffi`] allocates nothing: its workspace is the caller's.
+//! stream, and go back so, or stay with a stream of [`device::Stream::new`] for what it allocates next. A
+//! launcher of [`ffi`] allocates nothing: its workspace is the caller's.
 //! **Errors**: an [`Error`] says what, where and what to do; wrong sizes, devices and pointers are errors
 //! before anything is enqueued. Nothing panics on them but the accessors that say so, such as
 //! [`device::Buffer::host`].
@@ -108,10 +110,10 @@
 //! PyTorch, JAX and `CudaContext::new` use the same one.
 //!
 //! **Does it change anything of my process?** [`device::Stream::new`] lets the device's default pool keep
-//! memory that is freed, and keeps it from making one stream wait for another to reuse some;
-//! [`device::Stream::from_cudarc`] does neither. Pinned memory, once made for copies
-//! from the host, is kept for the next ones. There are no threads but rayon's, and a watchdog for ranks
-//! that NCCL connects.
+//! memory that is freed, keeps it from making one stream wait for another to reuse some, and holds what
+//! its stream has freed until [`device::Stream::give_back_memory`], or until there is no more;
+//! [`device::Stream::from_cudarc`] does none of that. Pinned memory, once made for copies from the host, is
+//! kept for the next ones. There are no threads but rayon's, and a watchdog for ranks that NCCL connects.
 //!
 //! **Are results reproducible?** The same inputs on the same device give the same bits, and on the CPU
 //! whatever the number of threads. Row numbers in a table on a GPU are not: they depend on who came
