@@ -1,6 +1,5 @@
 //! Device memory that a case takes.
 
-use cudarc::driver::result::{device, mem_pool};
 use cudarc::driver::{CudaContext, DriverError};
 use recis::device::{Device, Stream};
 
@@ -12,12 +11,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What is free now, when the pool has given back what it kept of earlier cases. None on the CPU.
+    /// What is free now, when what was kept of earlier cases. None on the CPU.
     pub fn now(stream: &Stream) -> Option<Self> {
         let Device::Cuda(ordinal) = stream.device() else { return None };
-        stream.give_back_memory();
-        stream.synchronize().ok()?;
-        empty_pool(ordinal).ok()?;
+        stream.give_back_memory().ok()?;
         Some(Self { ordinal, free: free(ordinal).ok()? })
     }
 
@@ -30,11 +27,4 @@ impl Memory {
 
 fn free(ordinal: usize) -> Result<usize, DriverError> {
     CudaContext::new(ordinal)?.mem_get_info().map(|(free, _)| free)
-}
-
-fn empty_pool(ordinal: usize) -> Result<(), DriverError> {
-    let context = CudaContext::new(ordinal)?;
-    context.bind_to_thread()?;
-    // SAFETY: the pool is the device's own, and gives back only what nothing uses.
-    unsafe { mem_pool::trim_to(device::get_default_mem_pool(context.cu_device())?, 0) }
 }

@@ -8,7 +8,8 @@
  *   An array begins at a multiple of 16 bytes, and may be null only if it has no elements. One whose
  *   comment gives no shape has `count` elements. Arrays of rows are row after row without gaps. Sizes
  *   are counted in elements, as int64_t, and may be 0. Device memory must stay until the work is done.
- * - Types are those of the declaration: float is IEEE binary32, denormals included; but sums of gradients over ids may take some for zeros.
+ * - Types are those of the declaration: float is IEEE binary32, denormals included; but sums of gradients over
+ *   ids may take some of them for zeros.
  * - Streams. Work is enqueued on `stream`, whose device must be the thread's current one, and may be
  *   captured in a graph. Results are there when the stream has come so far; order between streams is
  *   the caller's. A call never allocates, never waits, never prints.

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use cudarc::driver::sys::{CUdeviceptr, CUmemPool_attribute, CUstream, cudaError_enum};
+use cudarc::driver::sys::{CUdeviceptr, CUmemPool_attribute, cudaError_enum};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 
 use super::{Device, Order, freed};
@@ -113,14 +113,9 @@ pub struct Memory {
     bytes: usize,
     /// Of the freeing too.
     order: Order,
-    /// The handle of the stream that it was allocated on, unless somebody else has.
-    allocated_on: Option<CUstream>,
+    /// The address of the stream that it was allocated on, unless somebody else has.
+    allocated_on: Option<usize>,
 }
-
-// SAFETY: the handle is only compared.
-unsafe impl Send for Memory {}
-// SAFETY: likewise.
-unsafe impl Sync for Memory {}
 
 impl Memory {
     pub fn allocate(bytes: usize, stream: &Arc<CudaStream>) -> Result<Self> {
@@ -130,7 +125,7 @@ impl Memory {
             Some(pointer) => pointer,
             None => allocate(bytes, stream)?,
         };
-        Ok(Self { pointer, bytes, order: Order::new(stream), allocated_on: Some(stream.cu_stream()) })
+        Ok(Self { pointer, bytes, order: Order::new(stream), allocated_on: Some(stream.cu_stream().addr()) })
     }
 
     /// Takes over memory whose work so far `stream` orders.
@@ -170,7 +165,9 @@ impl Drop for Memory {
         }
         // An error here is that of work before, which is reported where its result is waited for.
         let Ok(stream) = self.order.gather() else { return };
-        if self.allocated_on == Some(stream.cu_stream()) && freed::keep(self.pointer, self.bytes, &stream) {
+        if self.allocated_on == Some(stream.cu_stream().addr())
+            && freed::keep(self.pointer, self.bytes, &stream)
+        {
             return;
         }
         if stream.context().bind_to_thread().is_ok() {
@@ -181,7 +178,7 @@ impl Drop for Memory {
 }
 
 /// Gives all memory that is kept for later back to the driver. Waits for the device.
-pub fn give_back_all(context: &CudaContext) -> Result<()> {
+pub fn give_back_memory(context: &CudaContext) -> Result<()> {
     freed::give_back(context);
     context.synchronize().map_err(driver("wait for memory"))?;
     // SAFETY: the pool is the device's own, and gives back only what nothing uses.
@@ -199,7 +196,7 @@ fn allocate(bytes: usize, stream: &CudaStream) -> Result<CUdeviceptr> {
     let allocate = || unsafe { result::malloc_async(stream.cu_stream(), bytes) };
     let mut pointer = allocate();
     if pointer.is_err_and(|error| error.0 == cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY) {
-        give_back_all(stream.context())?;
+        give_back_memory(stream.context())?;
         pointer = allocate();
     }
     pointer.map_err(|error| failed(&format!("allocate {bytes} bytes of device memory"), &error.to_string()))

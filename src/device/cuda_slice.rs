@@ -6,7 +6,7 @@ use cudarc::driver::{CudaSlice, DevicePtrMut};
 
 use super::buffer::copy_within_device;
 use super::memory::Memory;
-use super::{Buffer, Element, Stream, cuda};
+use super::{Buffer, Element, Order, Stream, cuda};
 use crate::{Error, Result};
 
 impl<T: Element> Buffer<T> {
@@ -46,7 +46,7 @@ impl<T: Element> Buffer<T> {
         };
         let memory = match Arc::try_unwrap(self.memory) {
             Ok(Memory::Cuda(memory)) => {
-                memory.order().write(cuda)?;
+                Order::write([memory.order()], cuda)?;
                 memory
             }
             _shared => {

@@ -145,7 +145,7 @@ impl Range {
                 context.bind_to_thread().map_err(cuda::driver("use the device"))?;
                 let piece = map_device(ordinal, at, more).or_else(|_| {
                     // Memory that is kept for later is no use to the driver.
-                    cuda::give_back_all(&context).map_err(|error| error.to_string())?;
+                    cuda::give_back_memory(&context).map_err(|error| error.to_string())?;
                     map_device(ordinal, at, more)
                 });
                 let piece = piece.map_err(|what| self.failed(bytes, &what))?;

@@ -27,26 +27,16 @@ impl Order {
         Self(Mutex::new(Users { writer: stream.clone(), readers: Vec::new() }))
     }
 
-    /// From now on `stream` may read. It waits for what the writer has been given so far.
-    pub fn read(&self, stream: &Arc<CudaStream>) -> Result<()> {
-        self.users().read(stream, &mut Joined::new())
-    }
-
-    /// The same for several in a row, waiting once for each stream that wrote to some of them.
-    #[cfg(feature = "trainer")]
-    pub fn read_all<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
+    /// From now on `stream` may read what these order. It waits, once each, for what their writers have been given
+    /// so far.
+    pub fn read<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
         let mut joined = Joined::new();
         orders.into_iter().try_for_each(|order| order.users().read(stream, &mut joined))
     }
 
-    /// From now on `stream` may write. It waits for what all others have been given so far.
-    pub fn write(&self, stream: &Arc<CudaStream>) -> Result<()> {
-        self.users().write(stream, &mut Joined::new())
-    }
-
-    /// The same for several in a row, waiting once for each stream that used some of them.
-    #[cfg(feature = "trainer")]
-    pub fn write_all<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
+    /// From now on `stream` may write to what these order. It waits, once each, for what all others have been given
+    /// so far.
+    pub fn write<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
         let mut joined = Joined::new();
         orders.into_iter().try_for_each(|order| order.users().write(stream, &mut joined))
     }

@@ -95,27 +95,29 @@ impl Stream {
         cuda.stream.synchronize().map_err(cuda::driver("finish the work of a stream"))
     }
 
-    /// Gives the memory that is kept for this device's streams back to its default pool, for all that
-    /// allocate there.
-    pub fn give_back_memory(&self) {
-        if let Some(cuda) = &self.cuda {
-            freed::give_back(cuda.stream.context());
-        }
+    /// Gives the memory that is kept for later on this device, by its streams and in its default pool, back to the
+    /// driver, for all that allocate there. Waits for the device.
+    ///
+    /// # Errors
+    /// What went wrong on the device.
+    pub fn give_back_memory(&self) -> Result<()> {
+        self.cuda.as_ref().map_or(Ok(()), |cuda| cuda::give_back_memory(cuda.stream.context()))
     }
 
     /// A mark behind what has been enqueued so far.
     pub fn record(&self) -> Result<Event> {
-        let Some(cuda) = &self.cuda else { return Ok(Event { cuda: None, made: std::time::Instant::now() }) };
-        let event = cuda.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
-        let event = event.map_err(cuda::driver("record an event"))?;
-        Ok(Event { cuda: Some(event), made: std::time::Instant::now() })
+        self.event(CUevent_flags::CU_EVENT_DEFAULT)
     }
 
     /// The same, but that it has no time: to take that would hold up the work behind.
     pub(crate) fn mark(&self) -> Result<Event> {
-        let Some(cuda) = &self.cuda else { return self.record() };
-        let event = cuda.stream.record_event(None).map_err(cuda::driver("record an event"))?;
-        Ok(Event { cuda: Some(event), made: std::time::Instant::now() })
+        self.event(CUevent_flags::CU_EVENT_DISABLE_TIMING)
+    }
+
+    fn event(&self, flags: CUevent_flags) -> Result<Event> {
+        let record = |cuda: &Arc<Cuda>| cuda.stream.record_event(Some(flags));
+        let event = self.cuda.as_ref().map(record).transpose().map_err(cuda::driver("record an event"))?;
+        Ok(Event { cuda: event, made: std::time::Instant::now() })
     }
 
     /// The order of new memory that this stream is the first to use; none on the host.
@@ -127,7 +129,7 @@ impl Stream {
     pub(crate) fn read(&self, what: &str, device: Device, order: Option<&Order>) -> Result<()> {
         self.check(what, device)?;
         match (order, self.cuda_stream()) {
-            (Some(order), Some(stream)) => order.read(stream),
+            (Some(order), Some(stream)) => Order::read([order], stream),
             _ => Ok(()),
         }
     }
@@ -136,7 +138,7 @@ impl Stream {
     pub(crate) fn write(&self, what: &str, device: Device, order: Option<&Order>) -> Result<()> {
         self.check(what, device)?;
         match (order, self.cuda_stream()) {
-            (Some(order), Some(stream)) => order.write(stream),
+            (Some(order), Some(stream)) => Order::write([order], stream),
             _ => Ok(()),
         }
     }
@@ -153,7 +155,7 @@ impl Stream {
     #[cfg(feature = "trainer")]
     pub(crate) fn read_all<'a>(&self, orders: impl IntoIterator<Item = Option<&'a Order>>) -> Result<()> {
         match self.cuda_stream() {
-            Some(stream) => Order::read_all(orders.into_iter().flatten(), stream),
+            Some(stream) => Order::read(orders.into_iter().flatten(), stream),
             None => Ok(()),
         }
     }
@@ -162,7 +164,7 @@ impl Stream {
     #[cfg(feature = "trainer")]
     pub(crate) fn write_all<'a>(&self, orders: impl IntoIterator<Item = Option<&'a Order>>) -> Result<()> {
         match self.cuda_stream() {
-            Some(stream) => Order::write_all(orders.into_iter().flatten(), stream),
+            Some(stream) => Order::write(orders.into_iter().flatten(), stream),
             None => Ok(()),
         }
     }

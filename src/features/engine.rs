@@ -10,6 +10,9 @@ use crate::device::{Buffer, Device, Stream};
 use crate::tensor::{Batch, Tensor};
 use crate::{Error, Result};
 
+/// Streams on which features run beside a call's own.
+const STREAMS_BESIDE: usize = 2;
+
 /// Runs features. Operators of one kind at one position run as one call, on each stream that there is for them.
 #[derive(Debug)]
 pub struct FeatureEngine {
@@ -40,14 +43,14 @@ impl FeatureEngine {
         Ok(Self { features, steps, beside: Vec::new(), boundaries: Mutex::default() })
     }
 
-    /// From now on runs features on so many streams of its own too, beside those on the stream that calls are
-    /// given: most are too little work for a device. Results are ordered as all buffers are.
+    /// From now on runs features on streams of its own too, beside those on the stream that calls are given: most are
+    /// too little work for a device. Results are ordered as all buffers are.
     ///
     /// # Errors
     /// A device that has no stream left.
-    pub fn run_beside(&mut self, streams: usize, stream: &Stream) -> Result<()> {
+    pub fn run_beside(&mut self, stream: &Stream) -> Result<()> {
         // A host that works by itself does one thing after another.
-        let streams = if stream.device() == Device::Cpu { 0 } else { streams };
+        let streams = if stream.device() == Device::Cpu { 0 } else { STREAMS_BESIDE };
         self.beside = (0..streams).map(|_| Stream::new(stream.device())).collect::<Result<_>>()?;
         Ok(())
     }
@@ -186,13 +189,8 @@ impl FeatureEngine {
     ) -> Result<()> {
         for &i in group {
             let feature = &self.features[i];
-            let fields = match &feature.ops()[position] {
-                Op::SelectField(field) => std::slice::from_ref(field),
-                Op::SelectFields(fields) => &fields.0,
-                _ => &[],
-            };
             let select = |field| run::select(feature.name(), field, batch);
-            values[i] = fields.iter().map(select).collect::<Result<_>>()?;
+            values[i] = feature.ops()[position].fields().iter().map(select).collect::<Result<_>>()?;
         }
         Ok(())
     }

@@ -32,12 +32,7 @@ impl Feature {
 
     /// The columns that it selects.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
-        let fields = self.ops.iter().flat_map(|op| match op {
-            Op::SelectField(field) => std::slice::from_ref(field),
-            Op::SelectFields(fields) => &fields.0,
-            _ => &[],
-        });
-        fields.map(|field| field.name.as_str())
+        self.ops.iter().flat_map(Op::fields).map(|field| field.name.as_str())
     }
 
     /// Values a row of the result, if [`super::SelectField::dim`] says so.

@@ -101,6 +101,15 @@ macro_rules! into_op {
 into_op!(SelectField, SelectFields, Bucketize, Mod, Hash, FeatureCross, SequenceTruncate);
 
 impl Op {
+    /// The columns that it takes of the batch.
+    pub(super) fn fields(&self) -> &[SelectField] {
+        match self {
+            Self::SelectField(field) => std::slice::from_ref(field),
+            Self::SelectFields(fields) => &fields.0,
+            _ => &[],
+        }
+    }
+
     /// How many columns it gives out of how many, or why it cannot take those.
     pub(super) fn outputs(&self, inputs: usize) -> Result<usize, String> {
         match self {

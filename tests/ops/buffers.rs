@@ -85,7 +85,7 @@ fn memory_that_another_stream_still_reads_is_not_given_out_again() {
             next.fill_bytes(0xff, stream).unwrap();
             let expected = u32::from_le_bytes([round; 4]);
             assert!(read(&copy, &other).iter().all(|&value| value == expected), "round {round}");
-            stream.give_back_memory();
+            stream.give_back_memory().unwrap();
         }
     }
 }

@@ -159,8 +159,7 @@ impl KernelTable {
         let reserve = || launch!(stream, recis_hash_table_reserve(self.on(stream)?, ids as i64));
         if reserve().is_err() {
             // It may be for want of memory, which may be kept for later.
-            stream.give_back_memory();
-            stream.synchronize()?;
+            stream.give_back_memory()?;
             reserve()?;
         }
         self.capacity = self.capacity.max(ids);
