@@ -29,7 +29,7 @@ fn partition_ids(bench: &mut Bench<'_>) -> Result<()> {
     for (name, distinct) in [("10k", 10_000), ("1M", i64::MAX)] {
         let stream = bench.stream();
         let ids = Buffer::from_vec(data::ids(COUNT, distinct, 0.0), &stream)?;
-        let column = partition_ids::Column { table: 0, ids: &ids, offsets: None };
+        let column = partition_ids::Column { table: 0, ids: &ids, offsets: None, listed: true };
         let unique = partition_ids::forward(&[column], 1, &stream)?.count.to_vec(&stream)?[0] as usize;
         // In: ids. Out: inverse and positions; distinct ids and where their positions begin.
         let bytes = (8 + 4 + 4) * COUNT + (8 + 4) * unique;

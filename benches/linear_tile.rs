@@ -11,7 +11,7 @@ use cublaslt::{Product, baseline};
 use recis::Result;
 use recis::device::Buffer;
 use recis::ops::linear_tile::{
-    Dense, Precision, Prepared, Size, Tile, backward_tile, backward_weight, forward,
+    Dense, Precision, Prepared, Reduction, Size, Tile, backward_tile, backward_weight, forward,
 };
 
 /// Columns before the tiles.
@@ -80,9 +80,14 @@ fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
     // The gradients of the embeddings are added to.
     let work = Work::moving(lookup_bytes + embedding_bytes + matrices).counting(flop, Unit::Flop);
     let against = baseline(bench, Product::BackwardInput, size);
-    bench.measure(&format!("linear_tile/backward_tile/{name}"), work.against(against), |stream| {
-        (tiles.iter().zip(&mut d_embeddings)).try_for_each(|(tile, d_embeddings)| {
-            backward_tile(tile, &d_y, &weight, d_embeddings, size, &mut prepared, stream)
+    let mut backward = |name: &str, work, reduction| {
+        bench.measure(name, work, |stream| {
+            (tiles.iter().zip(&mut d_embeddings)).try_for_each(|(tile, d_embeddings)| {
+                backward_tile(tile, &d_y, &weight, d_embeddings, size, reduction, &mut prepared, stream)
+            })
         })
-    })
+    };
+    let name = format!("linear_tile/backward_tile/{name}");
+    backward(&name, work.against(against), Reduction::Repeatable)?;
+    backward(&format!("{name}/unordered"), work, Reduction::Unordered)
 }

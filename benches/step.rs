@@ -11,6 +11,7 @@ use common::{Bench, Memory, Run, Unit, Work, data, run};
 use recis::Result;
 use recis::nn::PlanOptions;
 use recis::ops::linear::Precision;
+use recis::ops::linear_tile::Reduction::{self, Repeatable, Unordered};
 
 /// Batches that take turns.
 const BATCHES: usize = 4;
@@ -19,26 +20,34 @@ const WARM_UP: usize = 2 * BATCHES;
 
 fn main() {
     run(&[
-        ("step/1024/fp32", |bench| step(bench, 1024, Precision::Fp32)),
-        ("step/1024/tf32", |bench| step_on_cuda(bench, 1024, Precision::Tf32)),
-        ("step/1024/bf16", |bench| step_on_cuda(bench, 1024, Precision::Bf16)),
-        ("step/256/fp32", |bench| step(bench, 256, Precision::Fp32)),
-        ("step/4096/fp32", |bench| step_on_cuda(bench, 4096, Precision::Fp32)),
-        ("step/16384/fp32", |bench| step_on_cuda(bench, 16384, Precision::Fp32)),
+        ("step/1024/fp32", |bench| step(bench, 1024, Precision::Fp32, Repeatable)),
+        ("step/1024/tf32", |bench| step_on_cuda(bench, 1024, Precision::Tf32, Repeatable)),
+        ("step/1024/bf16", |bench| step_on_cuda(bench, 1024, Precision::Bf16, Repeatable)),
+        ("step/1024/fp32/unordered", |bench| step_on_cuda(bench, 1024, Precision::Fp32, Unordered)),
+        ("step/1024/tf32/unordered", |bench| step_on_cuda(bench, 1024, Precision::Tf32, Unordered)),
+        ("step/1024/bf16/unordered", |bench| step_on_cuda(bench, 1024, Precision::Bf16, Unordered)),
+        ("step/256/fp32", |bench| step(bench, 256, Precision::Fp32, Repeatable)),
+        ("step/4096/fp32", |bench| step_on_cuda(bench, 4096, Precision::Fp32, Repeatable)),
+        ("step/16384/fp32", |bench| step_on_cuda(bench, 16384, Precision::Fp32, Repeatable)),
     ]);
 }
 
 /// What a host computes in f32 all the same, or not in seconds.
-fn step_on_cuda(bench: &mut Bench<'_>, rows: usize, precision: Precision) -> Result<()> {
-    if bench.is_cpu() { Ok(()) } else { step(bench, rows, precision) }
+fn step_on_cuda(
+    bench: &mut Bench<'_>,
+    rows: usize,
+    precision: Precision,
+    reduction: Reduction,
+) -> Result<()> {
+    if bench.is_cpu() { Ok(()) } else { step(bench, rows, precision, reduction) }
 }
 
-fn step(bench: &mut Bench<'_>, rows: usize, precision: Precision) -> Result<()> {
+fn step(bench: &mut Bench<'_>, rows: usize, precision: Precision, reduction: Reduction) -> Result<()> {
     let stream = bench.stream();
     let batches = deepctr::batches((0, 1), BATCHES, rows, &stream)?;
     stream.synchronize()?;
     let memory = Memory::now(&stream);
-    let options = PlanOptions { device: stream.device(), precision, ..PlanOptions::default() };
+    let options = PlanOptions { device: stream.device(), precision, reduction, ..PlanOptions::default() };
     let mut plan = deepctr::plan(&options)?;
     let mut next = (0..BATCHES).cycle();
     let mut pending = None;
@@ -54,7 +63,10 @@ fn step(bench: &mut Bench<'_>, rows: usize, precision: Precision) -> Result<()> 
         if run == Run::Finish { plan.synchronize() } else { Ok(()) }
     };
     (0..WARM_UP).try_for_each(|_| train(Run::Next))?;
-    let name = data::precision_name(precision);
+    let how = match reduction {
+        Repeatable => "",
+        Unordered => "/unordered",
+    };
     let work = Work::default().counting(rows, Unit::Samples).taking(memory);
-    bench.measure_wall(&format!("step/{rows}/{name}"), work, train)
+    bench.measure_wall(&format!("step/{rows}/{}{how}", data::precision_name(precision)), work, train)
 }

@@ -1,6 +1,4 @@
 // The first embeddings of a segment side by side.
-#include "combine_tile.cuh"
-#include "ptx.cuh"
 #include "segment_sum.cuh"
 
 namespace recis {
@@ -66,32 +64,6 @@ struct Source {
   __device__ __forceinline__ float factor(Term) const { return 1.0f; }
 };
 
-// The same of half floats that lie row by row: a term is one of all segments' places, and its word the factor.
-struct HalfSource {
-  const void* d_out;
-  const float* unscale;  // of each kHalfGradientRows segments
-  int64_t dim, tile_len;
-
-  __device__ __forceinline__ Term term(uint32_t segment, Segment ids, int64_t id) const {
-    const int64_t k = id - ids.begin;
-    if (k < 0 || k >= tile_len) return {kNoSegment, 0};
-    return {uint32_t(segment * tile_len + k), __float_as_uint(unscale[segment / kHalfGradientRows])};
-  }
-  template <int width>
-  __device__ __forceinline__ Floats<width> load(Term term, int64_t column) const {
-    const int64_t at = term.segment * dim + column;
-    if constexpr (width == 4) {
-      const uint2 halves = load_once(static_cast<const uint2*>(d_out) + at / 4);
-      const float2 low = from_half(halves.x), high = from_half(halves.y);
-      return {low.x, low.y, high.x, high.y};
-    } else {
-      const float2 pair = from_half(__ldg(static_cast<const uint32_t*>(d_out) + at / 2));
-      return {at % 2 == 0 ? pair.x : pair.y};
-    }
-  }
-  __device__ __forceinline__ float factor(Term term) const { return __uint_as_float(term.word); }
-};
-
 // What both passes take; the lookup is checked.
 int require_tile(const recis_lookup& lookup, int64_t tile_len, const float* out, int64_t first_column,
                  int64_t out_stride, const char* op, const char* name) {
@@ -100,50 +72,7 @@ int require_tile(const recis_lookup& lookup, int64_t tile_len, const float* out,
   return require_columns(out, lookup.segments, first_column, tile_len * lookup.dim, out_stride, op, name);
 }
 
-// A tile's gradients over the ids that share an embedding; all but the workspace is checked.
-template <class From>
-int sum_tile(const char* op, const recis_lookup& lookup, const recis_occurrences& occurrences, const From& source,
-             bool wide, float* d_embeddings, void* workspace, size_t bytes, recis_stream_t stream) {
-  Workspace cut(workspace);
-  const SumScratch scratch = sum_scratch(cut, lookup, occurrences);
-  if (int status = require_workspace(workspace, bytes, cut.bytes(), op)) return status;
-  if (lookup.segments == 0 || lookup.capacity == 0 || lookup.unique == 0 || source.tile_len == 0) return RECIS_OK;
-  return sum_by_id(op, lookup, occurrences, source, wide, scratch, d_embeddings, stream);
-}
-
 }  // namespace
-
-size_t combine_tile_backward_bytes(const recis_lookup& lookup, const recis_occurrences& occurrences) {
-  Workspace workspace;
-  sum_scratch(workspace, lookup, occurrences);
-  return workspace.bytes();
-}
-
-int combine_tile_backward(const char* op, const recis_lookup& lookup, const recis_occurrences& occurrences,
-                          int64_t tile_len, const float* d_out, int64_t first_column, int64_t out_stride,
-                          float* d_embeddings, void* workspace, size_t bytes, recis_stream_t stream) {
-  if (int status = require_lookup(&lookup, op)) return status;
-  if (int status = first_of(require_occurrences(&occurrences, lookup, op),
-                            require_tile(lookup, tile_len, d_out, first_column, out_stride, op, "d_out"),
-                            require_array(d_embeddings, lookup.unique, op, "d_embeddings")))
-    return status;
-  const Source source{d_out + first_column, out_stride, lookup.dim, tile_len};
-  return sum_tile(op, lookup, occurrences, source, columns_are_wide(lookup.dim, first_column, out_stride), d_embeddings,
-                  workspace, bytes, stream);
-}
-
-int combine_tile_backward_halves(const char* op, const recis_lookup& lookup, const recis_occurrences& occurrences,
-                                 int64_t tile_len, const void* d_out, const float* unscale, float* d_embeddings,
-                                 void* workspace, size_t bytes, recis_stream_t stream) {
-  const int64_t columns = tile_len * lookup.dim;
-  if (int status = first_of(require_lookup(&lookup, op), require_occurrences(&occurrences, lookup, op),
-                            require_tile(lookup, tile_len, static_cast<const float*>(d_out), 0, columns, op, "d_out"),
-                            require(lookup.segments * tile_len < kNoSegment, op, "d_out", "has too many rows")))
-    return status;
-  const HalfSource source{d_out, unscale, lookup.dim, tile_len};
-  return sum_tile(op, lookup, occurrences, source, true, d_embeddings, workspace, bytes, stream);
-}
-
 }  // namespace recis
 
 extern "C" int recis_combine_tile_forward(const recis_lookup* lookup, int64_t tile_len, float* out,
@@ -172,7 +101,9 @@ extern "C" int recis_combine_tile_backward_workspace_size(const recis_lookup* lo
   if (int status = first_of(require_occurrences(occurrences, *lookup, op),
                             require(bytes, op, "bytes", "is null")))
     return status;
-  *bytes = combine_tile_backward_bytes(*lookup, *occurrences);
+  Workspace workspace;
+  sum_scratch(workspace, *lookup, *occurrences);
+  *bytes = workspace.bytes();
   return RECIS_OK;
 }
 
@@ -182,9 +113,16 @@ extern "C" int recis_combine_tile_backward(const recis_lookup* lookup, const rec
                                            size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "combine_tile.backward";
-  if (int status = first_of(require(lookup, op, "lookup", "is null"),
-                            require(occurrences, op, "occurrences", "is null")))
+  if (int status = require_lookup(lookup, op)) return status;
+  if (int status = first_of(require_occurrences(occurrences, *lookup, op),
+                            require_tile(*lookup, tile_len, d_out, first_column, out_stride, op, "d_out"),
+                            require_array(d_embeddings, lookup->unique, op, "d_embeddings")))
     return status;
-  return combine_tile_backward(op, *lookup, *occurrences, tile_len, d_out, first_column, out_stride,
-                               d_embeddings, workspace, workspace_bytes, stream);
+  Workspace cut(workspace);
+  const SumScratch scratch = sum_scratch(cut, *lookup, *occurrences);
+  if (int status = require_workspace(workspace, workspace_bytes, cut.bytes(), op)) return status;
+  if (lookup->segments == 0 || lookup->capacity == 0 || lookup->unique == 0 || tile_len == 0) return RECIS_OK;
+  const Source source{d_out + first_column, out_stride, lookup->dim, tile_len};
+  const bool wide = columns_are_wide(lookup->dim, first_column, out_stride);
+  return sum_by_id(op, *lookup, *occurrences, source, wide, scratch, d_embeddings, stream);
 }

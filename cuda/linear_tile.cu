@@ -1,9 +1,7 @@
 // A fully connected layer whose input is a concatenation of dense columns and tiled embeddings.
-#include "combine_tile.cuh"
 #include "linear.cuh"
 #include "linear_tile.cuh"
 #include "linear_tile_halves.cuh"
-#include "lookup.cuh"
 
 namespace recis {
 namespace {
@@ -121,22 +119,22 @@ TileWeight weight_problem(const Inputs& inputs, const float* d_y, float* d_weigh
   return {make_runs(inputs, size), gradient, int(size.rows), d_weight, size.inputs, accumulate};
 }
 
-// The workspace of backward_tile: the gradient of a tile's columns, and what it is made and reduced with.
+// The workspace of backward_tile: the sums, and if nothing is prepared the gradient of the tile's columns and what it
+// is made with.
 struct TileGradient {
+  OrderFree sums;
   float* d_x;
-  float* unscale;  // of each kTileRows rows, if it is in half floats
-  char* rest;  // of the product, and then of the reduction
+  void* rest;
   size_t rest_bytes;
 };
-TileGradient tile_gradient(Workspace& workspace, const recis_tile& tile, const recis_occurrences& occurrences,
-                           const recis_linear_size& size) {
+TileGradient tile_gradient(Workspace& workspace, const recis_tile& tile, float* d_embeddings,
+                           const recis_linear_size& size, bool unordered, bool prepared) {
+  const OrderFree sums = order_free(workspace, tile, unordered, d_embeddings);
+  if (prepared) return {sums, nullptr, nullptr, 0};
   const int64_t columns = tile.tile_len * tile.lookup.dim;
-  float* d_x = workspace.take<float>(size.rows * columns);
-  static_assert(kTileRows == kHalfGradientRows);
-  float* unscale = workspace.take<float>((size.rows + kTileRows - 1) / kTileRows);
-  const size_t bytes = std::max(input_gradient_bytes(size, columns),
-                                combine_tile_backward_bytes(tile.lookup, occurrences));
-  return {d_x, unscale, workspace.take<char>(int64_t(bytes)), bytes};
+  float* const d_x = workspace.take<float>(size.rows * columns);
+  const size_t bytes = input_gradient_bytes(size, columns);
+  return {sums, d_x, workspace.take<char>(int64_t(bytes)), bytes};
 }
 
 // The memory of a layer's prepared factors, if there are any: all of it, or as far as the size alone says.
@@ -154,40 +152,23 @@ int require_prepared_blocks(const recis_linear_size& size, const void* prepared,
                   require_array(prepared, 1, op, "prepared"));
 }
 
-// What the workspace's size is made of; arrays need not be there yet.
-int require_sum_sizes(const recis_lookup& lookup, const recis_occurrences& occurrences, const char* op) {
-  return first_of(require(lookup.unique >= 0, op, "unique", "is negative"),
-                  require(lookup.first_id >= 0 && lookup.capacity >= 0, op, "a tile", "has a negative size"),
-                  require(lookup.first_id <= INT32_MAX && lookup.capacity <= INT32_MAX, op, "a tile", "is too large"),
-                  require(occurrences.total >= 0 && occurrences.total < INT32_MAX, op, "total",
-                          "is negative or too large"));
-}
-
 }  // namespace
 }  // namespace recis
 
 extern "C" int recis_linear_tile_workspace_size(const recis_dense_columns* dense, int64_t dense_count,
                                                 const recis_tile* tiles, int64_t tile_count,
-                                                const recis_occurrences* occurrences,
                                                 const recis_linear_size* size, size_t* bytes) {
   using namespace recis;
   const char* op = "linear_tile.workspace_size";
   const Inputs inputs{dense, dense_count, tiles, tile_count};
   if (int status = first_of(require_sizes(inputs, size, op), require(bytes != nullptr, op, "bytes", "is null")))
     return status;
-  for (int64_t i = 0; i < tile_count && occurrences; ++i)
-    if (int status = require_sum_sizes(tiles[i].lookup, *occurrences, op)) return status;
   size_t most = std::max(plan(forward_problem(inputs, nullptr, nullptr, nullptr, *size), size->precision).bytes,
                          plan(weight_problem(inputs, nullptr, nullptr, *size, false), size->precision).bytes);
   if (const Runs runs = make_runs(inputs, *size); halves_fit(runs, *size))
     most = std::max(most, half_forward_bytes(runs, *size));
   for (int64_t i = 0; i < dense_count; ++i)
     most = std::max(most, input_gradient_bytes(*size, dense[i].width));
-  for (int64_t i = 0; i < tile_count && occurrences; ++i) {
-    Workspace workspace;
-    tile_gradient(workspace, tiles[i], *occurrences, *size);
-    most = std::max(most, workspace.bytes());
-  }
   *bytes = most;
   return RECIS_OK;
 }
@@ -298,21 +279,38 @@ extern "C" int recis_linear_tile_backward_dense(const float* d_y, const float* w
   return input_gradient(op, d_y, weight + first_column, d_x, *size, width, workspace, stream);
 }
 
-extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const recis_occurrences* occurrences,
-                                               const float* d_y, const float* weight, float* d_embeddings,
-                                               const recis_linear_size* size, void* prepared,
-                                               size_t prepared_bytes, void* workspace, size_t workspace_bytes,
-                                               recis_stream_t stream) {
+extern "C" int recis_linear_tile_backward_tile_workspace_size(const recis_tile* tile, const recis_linear_size* size,
+                                                              int unordered, size_t prepared_bytes,
+                                                              size_t* bytes) {
+  using namespace recis;
+  const char* op = "linear_tile.backward_tile_workspace_size";
+  const Inputs inputs{nullptr, 0, tile, 1};
+  if (int status = first_of(require(tile != nullptr, op, "tile", "is null"), require_sizes(inputs, size, op),
+                            require(bytes != nullptr, op, "bytes", "is null")))
+    return status;
+  if (int status = first_of(require(tile->lookup.unique >= 0, op, "unique", "is negative"),
+                            require(tile->lookup.capacity <= INT32_MAX, op, "capacity", "is too large")))
+    return status;
+  Workspace needed;
+  tile_gradient(needed, *tile, nullptr, *size, unordered != 0, prepared_bytes > 0);
+  *bytes = needed.bytes();
+  return RECIS_OK;
+}
+
+extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const float* d_y, const float* weight,
+                                               float* d_embeddings, const recis_linear_size* size, int unordered,
+                                               void* prepared, size_t prepared_bytes, void* workspace,
+                                               size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "linear_tile.backward_tile";
   const Inputs inputs{nullptr, 0, tile, 1};
   if (int status = first_of(require(tile != nullptr, op, "tile", "is null"), require_sizes(inputs, size, op)))
     return status;
   if (int status = require_arrays(inputs, *size, op)) return status;
-  const auto& [lookup, tile_len, first_column, range] = *tile;
-  if (int status = require_occurrences(occurrences, lookup, op)) return status;
   Workspace cut(workspace);
-  const TileGradient gradient = tile_gradient(cut, *tile, *occurrences, *size);
+  const auto [sums, d_x, rest, rest_bytes] =
+      tile_gradient(cut, *tile, d_embeddings, *size, unordered != 0, prepared != nullptr);
+  const auto& [lookup, tile_len, first_column, range] = *tile;
   const int64_t columns = tile_len * lookup.dim;
   if (int status = first_of(require_array(d_y, size->rows * size->outputs, op, "d_y"),
                             require_array(weight, size->inputs * size->outputs, op, "weight"),
@@ -323,14 +321,13 @@ extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const rec
                             require_workspace(workspace, workspace_bytes, cut.bytes(), op)))
     return status;
   const Runs runs = make_runs(inputs, *size);
-  if (runs.count == 0) return RECIS_OK;
-  const auto [d_x, unscale, rest, rest_bytes] = gradient;
-  if (int status = prepared ? half_input_gradient(op, runs.run[0], d_x, unscale, *size, prepared, stream)
-                            : input_gradient(op, d_y, weight + first_column, d_x, *size, columns, rest, stream))
-    return status;
-  if (prepared && makes_half_gradient(size->precision))
-    return combine_tile_backward_halves(op, lookup, *occurrences, tile_len, d_x, unscale, d_embeddings, rest,
-                                        rest_bytes, stream);
-  return combine_tile_backward(op, lookup, *occurrences, tile_len, d_x, 0, columns, d_embeddings, rest, rest_bytes,
-                               stream);
+  if (runs.count == 0 || size->rows == 0 || lookup.unique == 0) return RECIS_OK;
+  if (int status = unordered ? int(RECIS_OK) : clear_order_free(op, sums, stream)) return status;
+  if (prepared) {
+    if (int status = half_input_gradient(op, runs.run[0], sums, *size, prepared, stream)) return status;
+  } else {
+    if (int status = input_gradient(op, d_y, weight + first_column, d_x, *size, columns, rest, stream)) return status;
+    if (int status = add_order_free(op, sums, *tile, d_x, stream)) return status;
+  }
+  return unordered ? int(RECIS_OK) : finish_order_free(op, sums, stream);
 }

@@ -19,6 +19,7 @@ HalfLayer cut_blocks(const recis_linear_size& size, Workspace& memory) {
   layer.padded_rows = int((size.rows + kTileRows - 1) / kTileRows * kTileRows);
   layer.inputs = int(size.inputs);
   layer.outputs = int(size.outputs);
+  layer.directory = memory.take<HalfDirectory>(1);
   const int64_t output_tiles = layer.output_tiles();
   layer.weight.units = memory.take<Unit>(output_tiles * layer.weight_units<F>() * kTileColumns);
   layer.weight.unscale = memory.take<float>(output_tiles * layer.groups());
@@ -223,7 +224,7 @@ int half_weight_gradient(const char* op, const Runs& runs, float* d_weight, cons
   });
 }
 
-int half_input_gradient(const char* op, const Run& run, void* d_x, float* d_x_unscale, const recis_linear_size& size,
+int half_input_gradient(const char* op, const Run& run, const OrderFree& sums, const recis_linear_size& size,
                         void* memory, recis_stream_t stream) {
   return in_format(size.precision, [&](auto format) {
     using F = decltype(format);
@@ -234,20 +235,17 @@ int half_input_gradient(const char* op, const Run& run, void* d_x, float* d_x_un
     HalfInput input{};
     input.d_y = layer.d_y;
     input.weight = layer.weight;
-    input.rows = layer.rows;
+    input.directory = layer.directory;
     input.padded_rows = layer.padded_rows;
     input.groups = layer.groups();
-    input.first_group = run.first_column / kUnit;
+    input.first_column = run.first_column;
     input.columns = run.columns;
-    input.offsets = run.offsets;
-    input.capacity = run.capacity;
-    input.dim = run.dim;
-    input.d_x = d_x;
-    input.d_x_unscale = d_x_unscale;
+    input.sums = sums;
     const int64_t tiles = (run.columns + Shared::kColumns - 1) / Shared::kColumns;
     const int64_t ranges = std::max<int64_t>(1, std::min(tiles, kMultiprocessors / layer.row_tiles()));
-    return launch(op, half_input_kernel<F>, unsigned(layer.row_tiles() * ranges), kProductThreads, sizeof(Shared),
-                  stream, input, unsigned(ranges));
+    const auto kernel = sums.sums ? half_input_kernel<F, false> : half_input_kernel<F, true>;
+    return launch(op, kernel, unsigned(layer.row_tiles() * ranges), kProductThreads, sizeof(Shared), stream, input,
+                  unsigned(ranges));
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include "half_product.cuh"
 #include "linear_tile.cuh"
+#include "order_free.cuh"
 
 namespace recis {
 
@@ -49,9 +50,25 @@ struct HalfBlocks {
   float* unscale;
 };
 
+// Where the places of each run are, for who knows of a run only where its columns begin; in memory.
+struct HalfDirectory {
+  struct {
+    int first_column;
+    const uint32_t* places;
+  } run[kMaxDense + kMaxTiles];
+  int count;
+
+  __device__ const uint32_t* places_of(int first_column) const {
+    for (int i = 0; i < count; ++i)
+      if (run[i].first_column == first_column) return run[i].places;
+    return nullptr;
+  }
+};
+
 // A layer's factors.
 struct HalfLayer {
   HalfRuns runs;
+  HalfDirectory* directory;
   HalfBlocks weight;  // [output tiles, units, 128 lines]; a patch is 128 lines by a step of columns, and
                       // `unscale` has its number for each of its columns' units: [output tiles, inputs / 8]
   HalfBlocks d_y;     // [output tiles, padded rows / 8, 128 columns' units, 8 lines]; a patch is a step of
@@ -97,10 +114,8 @@ int half_forward(const char* op, const Runs& runs, const float* bias, float* y, 
                  void* memory, void* workspace, recis_stream_t stream);
 int half_weight_gradient(const char* op, const Runs& runs, float* d_weight, const recis_linear_size& size,
                          bool accumulate, void* memory, recis_stream_t stream);
-// d_x [rows, run's columns], but for padding, which is left as it is; in half floats if makes_half_gradient(), each
-// kTileRows rows to be multiplied by one of d_x_unscale.
-inline bool makes_half_gradient(recis_precision precision) { return precision != RECIS_FP32; }
-int half_input_gradient(const char* op, const Run& run, void* d_x, float* d_x_unscale, const recis_linear_size& size,
+// To the gradients of a tile's embeddings.
+int half_input_gradient(const char* op, const Run& run, const OrderFree& sums, const recis_linear_size& size,
                         void* memory, recis_stream_t stream);
 
 }  // namespace recis

@@ -129,12 +129,20 @@ __host__ __device__ inline int places_blocks(const HalfLayer& layer, const HalfR
   return layer.padded_rows / kTurnRows * ((run.positions + kTurnPositions - 1) / kTurnPositions);
 }
 
+__device__ __forceinline__ void write_directory(const HalfLayer& layer) {
+  const int run = int(threadIdx.x);
+  if (run == 0) layer.directory->count = layer.runs.count;
+  if (run < layer.runs.count)
+    layer.directory->run[run] = {layer.runs.run[run].first_column, layer.runs.run[run].places};
+}
+
 // Each block does one of three things, those first that wait longest for memory: it turns places, looks for
 // the largest of a table, or splits a patch of the weight.
 template <class F>
 __global__ void __launch_bounds__(kThreads) prepare_kernel(const HalfLayer layer, const float* weight) {
   wait_for_stream();
   int block = int(blockIdx.x);
+  if (block == 0) write_directory(layer);
   for (int r = 0; r < layer.runs.count; ++r) {
     const HalfRun& run = layer.runs.run[r];
     const int count = places_blocks(layer, run);

@@ -15,19 +15,21 @@ __device__ __forceinline__ uint64_t rotated(int64_t id) { return uint64_t(id) <<
 __device__ __forceinline__ int64_t id_of(uint64_t rotated) { return int64_t(rotated << 16 | rotated >> 48); }
 
 // Which bits were seen set and which were seen clear: of the halves of ids, and of tables. And how many ids
-// there are.
+// there are, and among them of those that are listed.
 struct alignas(16) Seen {
-  uint32_t set[3], clear[3], used, padding;
+  uint32_t set[3], clear[3], used, listed;
 
-  __device__ void add(Key key) {
+  __device__ void add(Key key, bool is_listed) {
     set[2] |= key.table, clear[2] |= ~key.table;
     set[0] |= uint32_t(key.id), clear[0] |= uint32_t(~key.id);
     set[1] |= uint32_t(key.id >> 32), clear[1] |= uint32_t(~key.id >> 32);
     ++used;
+    listed += is_listed;
   }
   __device__ void add(const Seen& other) {
     for (int k = 0; k < 3; ++k) set[k] |= other.set[k], clear[k] |= other.clear[k];
     used += other.used;
+    listed += other.listed;
   }
 };
 
@@ -39,8 +41,8 @@ __device__ __forceinline__ void see_together(const Seen& mine, Seen& all) {
     const uint32_t set = __reduce_or_sync(~0u, mine.set[k]), clear = __reduce_or_sync(~0u, mine.clear[k]);
     if (threadIdx.x % 32 == 0) atomicOr(&all.set[k], set), atomicOr(&all.clear[k], clear);
   }
-  const uint32_t used = __reduce_add_sync(~0u, mine.used);
-  if (threadIdx.x % 32 == 0) atomicAdd(&all.used, used);
+  const uint32_t used = __reduce_add_sync(~0u, mine.used), listed = __reduce_add_sync(~0u, mine.listed);
+  if (threadIdx.x % 32 == 0) atomicAdd(&all.used, used), atomicAdd(&all.listed, listed);
 }
 
 // Takes the bits that vary out of numbers that agree in all others, in order, and puts them back. By moves
@@ -117,9 +119,14 @@ struct Packing {
       ids.set(uint64_t(seen.set[1]) << 32 | seen.set[0], uint64_t(seen.clear[1]) << 32 | seen.clear[0]);
       id_bits = uint32_t(__popcll(ids.varying));
       const uint32_t bits = id_bits + uint32_t(__popc(seen.set[2] & seen.clear[2]));
-      size = {bits % 32 == 0 ? bits + 1 : bits, seen.used};
+      size = {bits % 32 == 0 ? bits + 1 : bits, seen.used, ~0u};
     }
     if (threadIdx.x == 32) tables.set(seen.set[2], seen.clear[2]);
+  }
+  // From then on the order is of the first `count` positions only.
+  __device__ void list_first(uint32_t count, const Seen& seen) {
+    size.count = count;
+    size.used = seen.listed;
   }
 
   __device__ Packed pack(Key key) const {

@@ -3,9 +3,10 @@
 // Ids and tables are packed into the bits that vary in the batch, as those are few, and sorted with their
 // positions. Where another id than before begins in that order is the next distinct one. If there is room
 // for a list of all packed ids, each position looks up there the place of its id: to write places to
-// positions in the order of ids would be to write everywhere at once.
+// positions in the order of ids would be to write everywhere at once. And if the positions of only some columns
+// are wanted in order, there it is only marked which ids there are, and only those positions are sorted.
 #include "id_columns.cuh"
-#include "sorted_ids.cuh"
+#include "marked_ids.cuh"
 
 #include <algorithm>
 
@@ -19,6 +20,8 @@ struct Scratch {
   // such keys have no second and third word.
   uint32_t* place_of;
   int64_t place_count;
+  Mark* marks;  // [place_count / 32 + 1]
+  uint32_t listed;  // so many positions are wanted in order
   Packing* packing;
   Seen* seen;  // [kPackBlocks]
   Sort sort;
@@ -27,10 +30,10 @@ struct Scratch {
   int64_t zero_count;
   uint32_t *histograms, *told;  // told: of the tiles of ids in order
 
-  __device__ uint32_t* place_list() const {
-    const uint32_t bits = sort.size->bits;
-    return bits < 32 && int64_t(1) << bits <= place_count ? place_of : nullptr;
-  }
+  __device__ bool has_places(uint32_t bits) const { return bits < 32 && int64_t(1) << bits <= place_count; }
+  __device__ bool has_marks(uint32_t bits) const { return listed < sort.count && has_places(bits); }
+  __device__ uint32_t* place_list() const { return has_places(sort.size->bits) ? place_of : nullptr; }
+  __device__ Marks by_marks() const { return {marks, place_of}; }
   __device__ Sorted sorted(const uint32_t* positions) const {
     return {packing, sort.sorted(), positions, {words[0], words[1], words[2]}};
   }
@@ -86,13 +89,15 @@ __global__ void __launch_bounds__(kPackThreads) seen_kernel(From from, uint32_t 
   for (int64_t i = grid_thread(); i < scratch.zero_count; i += grid_threads()) scratch.zeros[i] = 0;
   __syncthreads();
   Seen mine{};
-  for_each_key(from, here, total, [&](uint32_t, Key key) { if (key.table != from.no_table) mine.add(key); });
+  for_each_key(from, here, total, [&](uint32_t position, Key key) {
+    if (key.table != from.no_table) mine.add(key, position < scratch.listed);
+  });
   see_together(mine, all);
   __syncthreads();
   if (threadIdx.x == 0) scratch.seen[blockIdx.x] = all;
 }
 
-// Packs the keys, and counts their digits.
+// Packs the keys, and counts the digits of those that will be sorted.
 template <class From>
 __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t total, Scratch scratch) {
   wait_for_stream();
@@ -111,19 +116,33 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t 
   packing.set(all);
   __syncthreads();
   const int passes = passes_of(packing.size.bits);
+  const bool has_marks = scratch.has_marks(packing.size.bits);
+  const uint32_t sorted = has_marks ? scratch.listed : total;
+  if (threadIdx.x == 0 && has_marks) packing.list_first(sorted, all);
   if (int(threadIdx.x) < passes) digits[threadIdx.x] = digit_of(packing.size.bits, int(threadIdx.x));
   if (blockIdx.x == 0 && threadIdx.x == 0) *scratch.packing = packing;
   for (int i = int(threadIdx.x); i < passes * kDigits * kCopies; i += kPackThreads) (&counts[0][0][0])[i] = 0;
+  // Keys that are marked have no bit of the later passes.
+  static_assert((kMaxPasses - kPassesOfWord) * kDigits * kCopies >= int(kBlockMarkWords));
+  uint32_t* const marked = &counts[kPassesOfWord][0][0];
+  const bool here_first = has_marks && packing.size.bits <= kBlockMarkBits;
+  const uint32_t marked_words = here_first ? Marks::words(packing.size.bits) : 0;
+  for (uint32_t i = threadIdx.x; i < marked_words; i += kPackThreads) marked[i] = 0;
   __syncthreads();
   const auto count = [&](int pass, uint32_t digit) { atomicAdd(&counts[pass][digit][threadIdx.x % kCopies], 1u); };
+  const auto mark = [&](uint32_t key) {
+    if (!here_first) scratch.by_marks().set(key);
+    else if (!Marks::is_set(marked[key / 32], key)) atomicOr(&marked[key / 32], 1u << key % 32);
+  };
   const auto store_long = [&](uint32_t position, Key key) {
     const bool is_used = key.table != from.no_table;
     const Packed packed = is_used ? packing.pack(key) : Packed{kNoKey, kNoKey, kNoKey};
+    if (is_used && has_marks) mark(packed.words[0]);
 #pragma unroll
     for (int word = 0; word < kMaxWords; ++word) {
       if (!packing.has(word)) continue;
       scratch.words[word][position] = packed.words[word];
-      if (!is_used) continue;
+      if (!is_used || position >= sorted) continue;
       const int first = word * kPassesOfWord;
       for (int pass = first; pass < min(first + kPassesOfWord, passes); ++pass)
         count(pass, digits[pass](packed.words[word]));
@@ -137,7 +156,9 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t 
     const bool is_used = key.table != from.no_table;
     uint32_t packed = is_used ? short_packing.pack(key) : kNoKey;
     scratch.words[0][position] = packed;
-    for (int pass = 0; is_used && pass < passes; ++pass, packed >>= width) count(pass, packed & digit.mask);
+    if (is_used && has_marks) mark(packed);
+    const bool is_sorted = is_used && position < sorted;
+    for (int pass = 0; is_sorted && pass < passes; ++pass, packed >>= width) count(pass, packed & digit.mask);
   };
   if (packing.is_short()) for_each_key(from, here, total, store_short);
   else for_each_key(from, here, total, store_long);
@@ -148,15 +169,28 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t 
     for (uint32_t copy : copies) count += copy;
     if (count > 0) atomicAdd(&scratch.histograms[i], count);
   }
+  for (uint32_t i = threadIdx.x; i < marked_words; i += kPackThreads)
+    if (marked[i] != 0) scratch.by_marks().set_all(i, marked[i]);
 }
 
-// All but the inverse, and that too where it is not looked up.
+// The distinct ids, if they are marked.
+__global__ void __launch_bounds__(kMarkThreads) marks_kernel(Scratch scratch, Results out) {
+  wait_for_stream();
+  __shared__ Packing packing;
+  if (threadIdx.x == 0) packing = *scratch.packing;
+  __syncthreads();
+  if (scratch.has_marks(packing.size.bits)) count_marks(scratch.by_marks(), packing, scratch.told, out);
+}
+
+// All but the inverse, and that too where it is not looked up; only where positions begin, if ids are marked.
 __global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch, Results out) {
   wait_for_stream();
   __shared__ uint32_t counts[32], before_tile;
   __shared__ Packing packing;
   if (threadIdx.x == 0) packing = *scratch.packing;
   __syncthreads();
+  if (scratch.has_marks(packing.size.bits))
+    return write_starts(scratch.by_marks(), packing.size, scratch.sort.sorted(), out);
   Sorted sorted = scratch.sorted(out.positions);
   sorted.packing = &packing;
   SortedRun<kRunItems> run;
@@ -181,6 +215,9 @@ __global__ void __launch_bounds__(kThreads) inverse_kernel(Scratch scratch, Resu
   wait_for_stream();
   const uint32_t* place_of = scratch.place_list();
   if (!place_of) return;
+  const bool has_marks = scratch.has_marks(scratch.sort.size->bits);
+  const Marks marks = scratch.by_marks();
+  if (has_marks && blockIdx.x == 0) write_tables(marks, *scratch.packing, out);
   const int64_t packs = (int64_t(out.total) + 3) / 4;
   for (int64_t pack = grid_thread(); pack < packs; pack += grid_threads()) {
     const Pack<uint32_t> keys = reinterpret_cast<const Pack<uint32_t>*>(scratch.words[0])[pack];
@@ -189,7 +226,7 @@ __global__ void __launch_bounds__(kThreads) inverse_kernel(Scratch scratch, Resu
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const bool is_used = pack * 4 + k < out.total && keys.value[k] != kNoKey;
-      if (is_used) places.value[k] = place_of[keys.value[k]];
+      if (is_used) places.value[k] = has_marks ? marks.before(keys.value[k]) : place_of[keys.value[k]];
       all = all && is_used;
     }
     if (all) reinterpret_cast<Pack<uint32_t>*>(out.inverse)[pack] = places;
@@ -224,7 +261,7 @@ __global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, 
   for (int k = 0; k < kSmallItems; ++k) {
     const uint32_t i = first + k * 32;
     ids[k] = i < out.total ? from.key(here, i) : Key{0, from.no_table};
-    if (ids[k].table != from.no_table) mine.add(ids[k]);
+    if (ids[k].table != from.no_table) mine.add(ids[k], true);
   }
   see_together(mine, all);
   __syncthreads();
@@ -286,8 +323,9 @@ __global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, 
     if (first + k * 32 < packing.size.used) out.positions[first + k * 32] = positions[k];
 }
 
-Scratch take(Workspace& workspace, int64_t total) {
+Scratch take(Workspace& workspace, int64_t total, int64_t listed) {
   Scratch scratch{};
+  scratch.listed = uint32_t(listed);
   scratch.words[0] = workspace.take<uint32_t>((total + 3) / 4 * 4);  // read in packs of four
   scratch.place_count = 2 * total;
   scratch.place_of = workspace.take<uint32_t>(scratch.place_count);
@@ -308,13 +346,17 @@ Scratch take(Workspace& workspace, int64_t total) {
   sort.done = workspace.take<uint32_t>(kMaxPasses);
   sort.histograms = scratch.histograms = workspace.take<uint32_t>(kMaxPasses * kDigits);
   sort.told = workspace.take<uint32_t>(2 * int64_t(sort.tiles) * kDigits);
-  scratch.told = workspace.take<uint32_t>(run_count(total));
+  const int64_t words = scratch.place_count / 32 + 1;
+  scratch.told = workspace.take<uint32_t>(std::max(run_count(total), mark_tiles(words)));
+  // Only if some positions are not wanted in order.
+  scratch.marks = workspace.take<Mark>(listed < total ? words + 1 : 0);
   scratch.zero_count = int64_t(workspace.bytes() - begin) / int64_t(sizeof(uint32_t));
   return scratch;
 }
 
-int require_sizes(int64_t total, int64_t tables, const char* op) {
+int require_sizes(int64_t total, int64_t tables, int64_t listed, const char* op) {
   return first_of(require(total >= 0 && total <= INT32_MAX, op, "total", "is not within 0..2^31"),
+                  require(listed >= 0 && listed <= total, op, "listed", "is not within 0..=total"),
                   require(tables >= 1 && tables <= 4096, op, "tables", "is not within 1..=4096"));
 }
 
@@ -347,6 +389,10 @@ int partition(const char* op, const From& from, const Scratch& scratch, const Re
     return status;
   if (int status = launch(op, pack_kernel<From>, blocks, kPackThreads, 0, stream, from, out.total, scratch))
     return status;
+  if (scratch.listed < out.total) {
+    const unsigned tiles = unsigned(mark_tiles(scratch.place_count / 32 + 1));
+    if (int status = launch(op, marks_kernel, tiles, kMarkThreads, 0, stream, scratch, out)) return status;
+  }
   if (int status = sort_by_bits(op, scratch.sort, stream)) return status;
   if (int status = launch(op, results_kernel, unsigned(run_count(total)), kRunThreads, 0, stream, scratch, out))
     return status;
@@ -356,26 +402,26 @@ int partition(const char* op, const From& from, const Scratch& scratch, const Re
 }  // namespace
 }  // namespace recis
 
-extern "C" int recis_partition_ids_workspace_size(int64_t total, int64_t tables, size_t* bytes) {
+extern "C" int recis_partition_ids_workspace_size(int64_t total, int64_t tables, int64_t listed, size_t* bytes) {
   using namespace recis;
   const char* op = "partition_ids.workspace_size";
-  if (int status = first_of(require_sizes(total, tables, op), require(bytes, op, "bytes", "is null")))
+  if (int status = first_of(require_sizes(total, tables, listed, op), require(bytes, op, "bytes", "is null")))
     return status;
   Workspace needed;
-  take(needed, total);
+  take(needed, total, listed);
   *bytes = needed.bytes();
   return RECIS_OK;
 }
 
 extern "C" int recis_partition_ids_forward(const recis_ids_column* columns, int64_t column_count,
-                                           int64_t tables, int64_t total, int64_t* ids,
+                                           int64_t tables, int64_t total, int64_t listed, int64_t* ids,
                                            uint32_t* table_offsets, uint32_t* inverse, uint32_t* positions,
                                            uint32_t* starts, uint32_t* count, void* workspace,
                                            size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "partition_ids.forward";
   if (int status = first_of(
-          require_sizes(total, tables, op), require(column_count >= 0, op, "column_count", "is negative"),
+          require_sizes(total, tables, listed, op), require(column_count >= 0, op, "column_count", "is negative"),
           require(columns || column_count <= 0, op, "columns", "is null"),
           require_array(ids, total, op, "ids"), require_array(table_offsets, 1, op, "table_offsets"),
           require_array(inverse, total, op, "inverse"), require_array(positions, total, op, "positions"),
@@ -384,10 +430,10 @@ extern "C" int recis_partition_ids_forward(const recis_ids_column* columns, int6
   for (const recis_ids_column* column = columns; column != columns + column_count; ++column)
     if (int status = require_column(*column, tables, total, op)) return status;
   Workspace needed, memory(workspace);
-  take(needed, total);
+  take(needed, total, listed);
   if (int status = require_workspace(workspace, workspace_bytes, needed.bytes(), op)) return status;
 
-  Scratch scratch = take(memory, total);
+  Scratch scratch = take(memory, total, listed);
   scratch.sort.positions = positions;
   const Results out{ids, table_offsets, inverse, positions, starts, count, uint32_t(tables), uint32_t(total)};
   int64_t next = 0;

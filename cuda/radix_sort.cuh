@@ -105,6 +105,7 @@ __device__ __forceinline__ uint32_t sum_of_lower_digits(uint32_t count, uint32_t
 struct SortSize {
   uint32_t bits;  // of a key, at least 1, and no multiple of 32
   uint32_t used;  // so many positions have a key
+  uint32_t count; // of so many; those behind are left out
 };
 // The highest word of a position that has no key. It is left out of the order.
 constexpr uint32_t kNoKey = ~0u;
@@ -115,7 +116,7 @@ struct Pairs {
 
 struct Sort {
   const SortSize* size;
-  uint32_t count, tiles;
+  uint32_t count, tiles;             // at most
   const uint32_t* words[kMaxWords];  // [count] each: the keys, as many words as they have
   const uint32_t* histograms;        // [passes, kDigits] how often each digit occurs
   // A pass writes one of these, and the next one reads it; but the last one writes positions to `positions`.
@@ -166,7 +167,7 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
   uint32_t keys[items], places[items], there = 0;
   const uint32_t first = tile * kTile + warp * 32 * items + lane;
   // The first pass leaves out the positions that have no key.
-  const uint32_t end = is_first ? sort.count : min(sort.size->used, sort.count);
+  const uint32_t end = min(is_first ? sort.size->count : sort.size->used, sort.count);
   const uint32_t* highest = sort.words[(bits - 1) / 32];
   auto position_at = [&](uint32_t i) { return is_first ? i : i < end ? __ldcg(from.positions + i) : 0; };
 #pragma unroll
@@ -237,18 +238,22 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
 template <int items>
 __global__ void __launch_bounds__(kSortThreads, 2) sort_kernel(Sort sort) {
   wait_for_stream();
-  __shared__ uint32_t next;
+  __shared__ uint32_t next, tiles;
   const uint32_t bits = sort.size->bits;
   const int passes = passes_of(bits);
-  if (threadIdx.x == 0) next = atomicAdd(sort.ticket, 1u);
+  if (threadIdx.x == 0) {
+    constexpr uint32_t kTile = kSortThreads * items;
+    tiles = max((min(sort.size->count, sort.count) + kTile - 1) / kTile, 1u);
+    next = atomicAdd(sort.ticket, 1u);
+  }
   for (;;) {
     __syncthreads();
-    const int pass = int(next / sort.tiles);
-    const uint32_t tile = next % sort.tiles;
+    const int pass = int(next / tiles);
+    const uint32_t tile = next % tiles;
     if (pass >= passes) return;
     if (pass > 0) {
       if (threadIdx.x == 0) {
-        while (*static_cast<volatile uint32_t*>(sort.done + pass - 1) < sort.tiles) pause();
+        while (*static_cast<volatile uint32_t*>(sort.done + pass - 1) < tiles) pause();
         __threadfence();
       }
       __syncthreads();

@@ -30,6 +30,7 @@ use recis::nn::{
     Sigmoid,
 };
 use recis::ops::linear::Precision;
+use recis::ops::linear_tile::Reduction;
 use recis::ops::partition_ids::Owner;
 use recis::optim::{AdamW, SparseAdamWTF};
 
@@ -96,6 +97,9 @@ struct Args {
     /// How exactly large products are computed on a GPU: fp32, tf32 or bf16.
     #[arg(long, default_value = "fp32")]
     precision: Precision,
+    /// Sum the gradients of tiled embeddings in whatever order a GPU has them: faster, and not repeatable to the bit.
+    #[arg(long)]
+    unordered: bool,
     /// Run every operation by itself.
     #[arg(long)]
     no_fuse: bool,
@@ -239,6 +243,7 @@ fn train(args: &Args, logger: &Logger) -> recis::Result<()> {
         device,
         seed: args.seed,
         precision: args.precision,
+        reduction: if args.unordered { Reduction::Unordered } else { Reduction::Repeatable },
         fuse: !args.no_fuse,
         communicator: communicator.clone(),
         owner: args.owner,

@@ -130,7 +130,7 @@ impl Feature {
     pub fn new(ids: Vec<i64>, offsets: Vec<i32>, dim: usize, stream: &Stream) -> Result<Self> {
         let count = ids.len();
         let (ids, offsets) = (Buffer::from_vec(ids, stream)?, Buffer::from_vec(offsets, stream)?);
-        let column = partition_ids::Column { table: 0, ids: &ids, offsets: Some(&offsets) };
+        let column = partition_ids::Column { table: 0, ids: &ids, offsets: Some(&offsets), listed: true };
         let partition = partition_ids::forward(&[column], 1, stream)?;
         let unique = partition.count.to_vec(stream)?[0] as usize;
         Ok(Self { offsets, partition, embeddings: floats(unique * dim, stream)?, count, unique, dim })
@@ -151,6 +151,7 @@ impl Feature {
             ids: self.count,
             dim: self.dim,
             occurrences: self.partition.occurrences(0),
+            range: Some(self.partition.range(0)),
         }
     }
 

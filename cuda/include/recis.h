@@ -213,19 +213,20 @@ typedef struct recis_ids_column {
  *   table_offsets  [tables + 1] the ids of table t are table_offsets[t]..table_offsets[t+1];
  *                  table_offsets[tables] is how many there are
  *   inverse        [total] for each position that holds an id, its place in `ids`
- *   positions      [total] the positions that hold an id, by the place of the id, then ascending
+ *   positions      [total] the positions below `listed` that hold an id, by the place of the id, then ascending
  *   starts         [total + 1] those of the id at place u are positions[starts[u]..starts[u+1]]
  *   count          [1] how many distinct ids there are, as operations take it that are given an array with
  *                  room for more; may be null
  *
  * `total` is at least first + capacity of every column and below 2^31; columns do not overlap (what
  * comes out if they do is unspecified). `tables` is at least 1 and at most 4096; every column's table is
- * below it. Elements of the results behind what they hold are unspecified. The columns' count is any. */
-int recis_partition_ids_workspace_size(int64_t total, int64_t tables, size_t *bytes);
+ * below it. Elements of the results behind what they hold are unspecified. The columns' count is any.
+ * `listed` is at most `total`; positions from there on may be in `positions` too, or not. */
+int recis_partition_ids_workspace_size(int64_t total, int64_t tables, int64_t listed, size_t *bytes);
 int recis_partition_ids_forward(const recis_ids_column *columns, int64_t column_count, int64_t tables,
-                                int64_t total, int64_t *ids, uint32_t *table_offsets, uint32_t *inverse,
-                                uint32_t *positions, uint32_t *starts, uint32_t *count, void *workspace,
-                                size_t workspace_bytes, recis_stream_t stream);
+                                int64_t total, int64_t listed, int64_t *ids, uint32_t *table_offsets,
+                                uint32_t *inverse, uint32_t *positions, uint32_t *starts, uint32_t *count,
+                                void *workspace, size_t workspace_bytes, recis_stream_t stream);
 
 typedef enum recis_owner {
   RECIS_OWNER_SLICES = 0, /* RecIS's: the low 16 bits in `world_size` slices, the first ones longer */
@@ -480,10 +481,9 @@ typedef struct recis_tile {
 
 /* recis_linear_forward on the concatenation of `dense` and `tiles` (at most 16 each), which is never
  * written. Their columns do not overlap (checked); columns that none covers count as zero. The workspace
- * size serves all passes of the layer; `occurrences` may be null if there are no tiles. */
+ * size serves all passes of the layer but backward_tile(), which has its own. */
 int recis_linear_tile_workspace_size(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
-                                     int64_t tile_count, const recis_occurrences *occurrences,
-                                     const recis_linear_size *size, size_t *bytes);
+                                     int64_t tile_count, const recis_linear_size *size, size_t *bytes);
 /* A layer's factors as the tensor cores of some devices want them, for all passes over one batch; there wide
  * layers take two thirds of the time. The size is 0 where a device or a layer has no use for it: null then
  * does for `prepared`, as it does wherever nothing shall be prepared. Before forward, prepare() fills the memory,
@@ -516,9 +516,14 @@ int recis_linear_tile_backward_dense(const float *d_y, const float *weight, floa
                                      int64_t first_column, const recis_linear_size *size, void *workspace,
                                      size_t workspace_bytes, recis_stream_t stream);
 /* Adds the gradient of a tile's embeddings, summed over the ids that share one, to `d_embeddings`
- * [unique, dim]: one tile a call. */
-int recis_linear_tile_backward_tile(const recis_tile *tile, const recis_occurrences *occurrences, const float *d_y,
-                                    const float *weight, float *d_embeddings, const recis_linear_size *size,
+ * [unique, dim]: one tile a call. Repeatable to the bit unless `unordered`: terms are summed as whole numbers of
+ * 64 bits whose unit is below 2^-60 n of the largest that a term of the tile can be, n being the capacity. `unordered`
+ * adds floats in whatever order they come, in half the time where there are few of each id. The workspace's size
+ * is for as many bytes as are prepared: 0 if nothing is. */
+int recis_linear_tile_backward_tile_workspace_size(const recis_tile *tile, const recis_linear_size *size,
+                                                   int unordered, size_t prepared_bytes, size_t *bytes);
+int recis_linear_tile_backward_tile(const recis_tile *tile, const float *d_y, const float *weight,
+                                    float *d_embeddings, const recis_linear_size *size, int unordered,
                                     void *prepared, size_t prepared_bytes, void *workspace,
                                     size_t workspace_bytes, recis_stream_t stream);
 

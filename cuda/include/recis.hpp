@@ -75,7 +75,7 @@ void check_size(Span<T> span, int64_t size, const char* name) {
                                           " elements, " + std::to_string(size) + " are needed");
 }
 
-// How much scratch memory a call needs: workspace_size(recis_partition_ids_workspace_size, total, tables).
+// How much scratch memory a call needs: workspace_size(recis_partition_ids_workspace_size, total, tables, listed).
 template <class Function, class... Arguments>
 size_t workspace_size(Function function, Arguments... arguments) {
   size_t bytes = 0;

@@ -33,9 +33,9 @@ int main(void) {
   /* The distinct ids, and which of them each position holds. */
   const recis_ids_column column = {d_ids, NULL, 0, IDS, 0, 0};
   size_t bytes = 0;
-  check(recis_partition_ids_workspace_size(IDS, 1, &bytes));
+  check(recis_partition_ids_workspace_size(IDS, 1, IDS, &bytes));
   void *workspace = to_device(NULL, bytes);
-  check(recis_partition_ids_forward(&column, 1, 1, IDS, d_distinct, d_table_offsets, d_inverse, d_positions,
+  check(recis_partition_ids_forward(&column, 1, 1, IDS, IDS, d_distinct, d_table_offsets, d_inverse, d_positions,
                                     d_starts, NULL, workspace, bytes, stream));
 
   /* Their rows; those that are new get one. */

@@ -72,8 +72,8 @@ void run() {
   // The distinct ids of the batch.
   Array<uint32_t> table_offsets(2), inverse(total), positions(total), starts(total + 1);
   const recis_ids_column column{d_ids.data(), d_offsets.data(), kBags, total, 0, 0};
-  Array<char> partition_workspace(int64_t(recis::workspace_size(recis_partition_ids_workspace_size, total, 1)));
-  recis::check(recis_partition_ids_forward(&column, 1, 1, total, distinct.data(), table_offsets.data(),
+  Array<char> partition_workspace(int64_t(recis::workspace_size(recis_partition_ids_workspace_size, total, 1, total)));
+  recis::check(recis_partition_ids_forward(&column, 1, 1, total, total, distinct.data(), table_offsets.data(),
                                            inverse.data(), positions.data(), starts.data(), nullptr,
                                            partition_workspace.data(), size_t(partition_workspace.span().size()),
                                            kStream));

@@ -143,10 +143,10 @@ def run(recis, memory):
     inverse, positions, starts = zeros(total, np.uint32), zeros(total, np.uint32), zeros(total + 1, np.uint32)
     column = IdsColumn(address(d_ids, np.int64), address(d_offsets, np.int32), bags, total, 0, 0)
     workspace_bytes = c_size_t()
-    recis.partition_ids_workspace_size(total, 1, ctypes.byref(workspace_bytes))
+    recis.partition_ids_workspace_size(total, 1, total, ctypes.byref(workspace_bytes))
     workspace = zeros(workspace_bytes.value, np.uint8)
     recis.partition_ids_forward(
-        ctypes.byref(column), 1, 1, total, pointer(distinct, np.int64), pointer(table_offsets, np.uint32),
+        ctypes.byref(column), 1, 1, total, total, pointer(distinct, np.int64), pointer(table_offsets, np.uint32),
         pointer(inverse, np.uint32), pointer(positions, np.uint32), pointer(starts, np.uint32),
         None, pointer(workspace, np.uint8), workspace_bytes, memory.stream)
 

@@ -3,14 +3,14 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
-use crate::ffi::{recis_dense_columns, recis_occurrences, recis_tile};
+use crate::ffi::{recis_dense_columns, recis_tile};
 use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::{Result, ops::cpu};
 
 mod prepared;
 
 pub use super::linear::{Precision, Size};
-pub use super::lookup::Lookup;
+pub use super::lookup::{Lookup, TableRange};
 pub use prepared::Prepared;
 
 /// Columns of the layer's input that are materialised.
@@ -44,13 +44,7 @@ impl<'a> Tile<'a> {
 
     fn raw(&self, stream: &Stream) -> Result<recis_tile> {
         let (tile_len, first_column) = (self.tile_len as i64, self.first_column as i64);
-        let range = match self.lookup.occurrences {
-            Some(_) => {
-                let occurrences = self.lookup.raw_occurrences("linear_tile", stream)?;
-                occurrences.table_offsets.wrapping_add(occurrences.table as usize)
-            }
-            None => std::ptr::null(),
-        };
+        let range = self.lookup.raw_range("linear_tile", stream)?;
         Ok(recis_tile { lookup: self.lookup.raw(stream)?, tile_len, first_column, range })
     }
 
@@ -212,14 +206,26 @@ pub fn backward_dense(
     }
 }
 
+/// How sums are made of which many add up to one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reduction {
+    /// The same to the bit in every run.
+    #[default]
+    Repeatable,
+    /// In whatever order terms come, on a device: faster, and not repeatable.
+    Unordered,
+}
+
 /// Adds the gradient of a tile's embeddings, summed over the ids that share one, to
-/// `d_embeddings` [unique, dim]. The order of summation is fixed. `prepared` as in [`backward_weight`].
+/// `d_embeddings` [unique, dim]. `prepared` as in [`backward_weight`].
+#[allow(clippy::too_many_arguments)]
 pub fn backward_tile(
     tile: &Tile<'_>,
     d_y: &Buffer<f32>,
     weight: &Buffer<f32>,
     d_embeddings: &mut Buffer<f32>,
     size: Size,
+    reduction: Reduction,
     prepared: &mut Prepared,
     stream: &Stream,
 ) -> Result<()> {
@@ -235,18 +241,11 @@ pub fn backward_tile(
         }
         _ => {
             let (prepared, prepared_bytes) = prepared.of_tile(tile, size, stream)?;
-            let raw = tile.raw(stream)?;
-            let occurrences = tile.lookup.raw_occurrences("linear_tile", stream)?;
+            let (raw, raw_size) = (tile.raw(stream)?, size.raw());
+            let unordered = i32::from(reduction == Reduction::Unordered);
             let mut scratch = workspace!(
                 stream,
-                recis_linear_tile_workspace_size(
-                    std::ptr::null::<recis_dense_columns>(),
-                    0,
-                    &raw,
-                    1,
-                    &occurrences,
-                    &size.raw()
-                )
+                recis_linear_tile_backward_tile_workspace_size(&raw, &raw_size, unordered, prepared_bytes)
             )?;
             let (d_y, weight, d_embeddings) =
                 (d_y.on(stream)?, weight.on(stream)?, d_embeddings.on_mut(stream)?);
@@ -255,11 +254,11 @@ pub fn backward_tile(
                 stream,
                 recis_linear_tile_backward_tile(
                     &raw,
-                    &occurrences,
                     d_y,
                     weight,
                     d_embeddings,
-                    &size.raw(),
+                    &raw_size,
+                    unordered,
                     prepared,
                     prepared_bytes,
                     scratch,
@@ -294,11 +293,8 @@ impl Inputs {
 
     fn workspace(&self, size: Size, stream: &Stream) -> Result<Buffer<u8>> {
         let (dense, dense_count, tiles, tile_count) = self.raw();
-        let (none, size) = (std::ptr::null::<recis_occurrences>(), size.raw());
-        workspace!(
-            stream,
-            recis_linear_tile_workspace_size(dense, dense_count, tiles, tile_count, none, &size)
-        )
+        let size = size.raw();
+        workspace!(stream, recis_linear_tile_workspace_size(dense, dense_count, tiles, tile_count, &size))
     }
 }
 

@@ -23,8 +23,19 @@ pub struct Lookup<'a> {
     pub ids: usize,
     /// Values an embedding.
     pub dim: usize,
-    /// Where each distinct id occurs: what a backward pass on a device needs.
+    /// Where each distinct id occurs: what the backward pass of a combination needs on a device.
     pub occurrences: Option<Occurrences<'a>>,
+    /// Which embeddings are the feature's table's, if others are among them.
+    pub range: Option<TableRange<'a>>,
+}
+
+/// The places of a logical table's ids among the distinct ids of a batch.
+#[derive(Clone, Copy)]
+pub struct TableRange<'a> {
+    /// Where the places of each logical table begin; one entry more than there are tables.
+    pub table_offsets: &'a Buffer<u32>,
+    /// The table.
+    pub table: usize,
 }
 
 /// The positions of each distinct id of a batch, as [`crate::ops::partition_ids`] finds them.
@@ -76,6 +87,15 @@ impl<'a> Lookup<'a> {
             capacity: self.ids as i64,
             segments: self.segments() as i64,
         })
+    }
+
+    /// Where the range is, as kernels take it; null for all embeddings.
+    pub(crate) fn raw_range(&self, op: &'static str, stream: &Stream) -> Result<*const u32> {
+        let Some(TableRange { table_offsets, table }) = self.range else { return Ok(std::ptr::null()) };
+        ensure(table < table_offsets.len().saturating_sub(1), op, || {
+            format!("table {table} of {}", table_offsets.len().saturating_sub(1))
+        })?;
+        Ok(table_offsets.on(stream)?.wrapping_add(table))
     }
 
     /// The occurrences as kernels take them.

@@ -6,7 +6,7 @@ use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ffi::{recis_ids_column, recis_owner};
 use crate::ops::launch::{launch, scratch_on, workspace};
-use crate::ops::lookup::Occurrences;
+use crate::ops::lookup::{Occurrences, TableRange};
 use crate::ops::string_hash::murmur;
 use crate::ops::{check_offsets, cpu};
 use crate::{Error, Result};
@@ -20,6 +20,9 @@ pub struct Column<'a> {
     pub ids: &'a Buffer<i64>,
     /// Of a ragged column: where each row's ids begin and end. Ids behind are not looked at.
     pub offsets: Option<&'a Buffer<i32>>,
+    /// Whether it must be known where its ids occur: what the backward pass of a combination needs on a device,
+    /// and what takes most of the time.
+    pub listed: bool,
 }
 
 /// The distinct ids of several columns. Arrays may be longer than what they hold.
@@ -37,27 +40,32 @@ pub struct Partition {
     pub inverse: Buffer<u32>,
     /// The number of distinct ids, one element.
     pub count: Buffer<u32>,
-    /// The positions in `inverse` of each distinct id, one id after the other; empty on the CPU, whose
-    /// backward passes do without.
+    /// The positions in `inverse` of each distinct id, one id after the other, those of listed columns at least;
+    /// empty on the CPU, whose backward passes do without.
     positions: Buffer<u32>,
     /// Where the positions of each distinct id begin.
     starts: Buffer<u32>,
 }
 
 impl Partition {
-    /// Where the ids of a logical table occur, for backward passes on a device.
+    /// Where the ids of a logical table's listed columns occur, for backward passes on a device.
     pub fn occurrences(&self, table: usize) -> Option<Occurrences<'_>> {
         let Self { positions, starts, table_offsets, .. } = self;
         (!starts.is_empty()).then_some(Occurrences { positions, starts, table_offsets, table })
+    }
+
+    /// Which of the distinct ids are a logical table's.
+    pub fn range(&self, table: usize) -> TableRange<'_> {
+        TableRange { table_offsets: &self.table_offsets, table }
     }
 }
 
 /// Finds the distinct ids of the columns, whose tables are below `tables`.
 pub fn forward(columns: &[Column<'_>], tables: usize, stream: &Stream) -> Result<Partition> {
     let mut pieces = Vec::with_capacity(columns.len());
-    for &Column { table, ids, offsets } in columns {
+    for &Column { table, ids, offsets, listed } in columns {
         offsets.map_or(Ok(()), |offsets| check_offsets("partition_ids", offsets, ids.len()))?;
-        pieces.push(Piece { table, ids, first: 0, len: ids.len(), offsets });
+        pieces.push(Piece { table, ids, first: 0, len: ids.len(), offsets, listed });
     }
     run(&pieces, tables, stream)
 }
@@ -71,7 +79,7 @@ pub fn forward_parts(
 ) -> Result<Partition> {
     let (mut pieces, mut first) = (Vec::with_capacity(parts.len()), 0);
     for &(table, len) in parts {
-        pieces.push(Piece { table, ids, first, len, offsets: None });
+        pieces.push(Piece { table, ids, first, len, offsets: None, listed: true });
         first += len;
     }
     ensure(first <= ids.len(), "partition_ids", || format!("parts of {first} ids, of {}", ids.len()))?;
@@ -88,15 +96,24 @@ struct Piece<'a> {
     first: usize,
     len: usize,
     offsets: Option<&'a Buffer<i32>>,
+    listed: bool,
 }
 
 fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition> {
-    let mut first_ids = Vec::with_capacity(pieces.len());
-    let mut total = 0usize;
-    for &Piece { table, len, .. } in pieces {
-        ensure(table < tables, "partition_ids", || format!("table {table} of {tables}"))?;
-        first_ids.push(total);
-        total += len;
+    let total = pieces.iter().map(|piece| piece.len).sum::<usize>();
+    let mut first_ids = vec![0; pieces.len()];
+    // The listed ones first.
+    let (mut listed, mut next) = (0, 0);
+    for pass in [true, false] {
+        for (first, piece) in first_ids.iter_mut().zip(pieces).filter(|(_, piece)| piece.listed == pass) {
+            let table = piece.table;
+            ensure(table < tables, "partition_ids", || format!("table {table} of {tables}"))?;
+            *first = next;
+            next += piece.len;
+        }
+        if pass {
+            listed = next;
+        }
     }
     ensure(i32::try_from(total).is_ok(), "partition_ids", || {
         format!("{total} ids in a batch, above 2^31 - 1")
@@ -104,7 +121,7 @@ fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition
     match stream.device() {
         Device::Cpu => {
             let mut host = Vec::with_capacity(pieces.len());
-            for &Piece { table, ids, first, len, offsets } in pieces {
+            for &Piece { table, ids, first, len, offsets, .. } in in_order(pieces, &first_ids) {
                 let end = offsets.map(Buffer::on_cpu).transpose()?.and_then(<[i32]>::last);
                 let valid = end.map_or(len, |&end| end as usize);
                 host.push((table, &ids.on_cpu()?[first..first + valid], len));
@@ -140,8 +157,9 @@ fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition
                 })
             };
             let raw = pieces.iter().zip(&first_ids).map(raw).collect::<Result<Vec<_>>>()?;
-            let (total_ids, table_count) = (total as i64, tables as i64);
-            let mut scratch = workspace!(stream, recis_partition_ids_workspace_size(total_ids, table_count))?;
+            let (total_ids, table_count, listed) = (total as i64, tables as i64, listed as i64);
+            let mut scratch =
+                workspace!(stream, recis_partition_ids_workspace_size(total_ids, table_count, listed))?;
             let mut ids = Buffer::unset(total, stream)?;
             let mut table_offsets = Buffer::unset(tables + 1, stream)?;
             let [mut inverse, mut positions] = [Buffer::unset(total, stream)?, Buffer::unset(total, stream)?];
@@ -155,6 +173,7 @@ fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition
                     raw.len() as i64,
                     table_count,
                     total_ids,
+                    listed,
                     ids.on_mut(stream)?,
                     table_offsets.on_mut(stream)?,
                     inverse.on_mut(stream)?,
@@ -168,6 +187,13 @@ fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition
             Ok(Partition { ids, table_offsets, first_ids, inverse, count, positions, starts })
         }
     }
+}
+
+/// Pieces in the order of their positions.
+fn in_order<'a>(pieces: &'a [Piece<'a>], first_ids: &[usize]) -> Vec<&'a Piece<'a>> {
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    order.sort_by_key(|&i| first_ids[i]);
+    order.into_iter().map(|i| &pieces[i]).collect()
 }
 
 /// The rank that owns an id under RecIS's slices of the low 16 bits (SPEC 3.4). Of no ranks, the first.

@@ -14,17 +14,17 @@ SIZES = {
     "first_column": 0, "out_capacity": 32, "keep": 2, "boundary_count": 4, "threshold_count": 4,
     "column_count": 1, "list_count": 1, "parameter_count": 1, "dim": 4, "slot": 0, "tile_len": 2, "dense_count": 1, "tile_count": 1,
     "layer_count": 1, "id_capacity": 8, "multiplier": 3, "prime": 5, "buckets": 3, "x_capacity": 8, "y_capacity": 8,
-    "modulus": 3, "table": 0, "logical_table": 0, "world_size": 2, "steps": 1, "accumulate": 0,
+    "modulus": 3, "table": 0, "logical_table": 0, "world_size": 2, "steps": 1, "accumulate": 0, "listed": 8, "unordered": 0, "prepared_bytes": 0,
 }
 # Numbers that may be anything, and floats, of which few are refused.
-ANY = {"multiplier", "accumulate"}
+ANY = {"multiplier", "accumulate", "unordered"}
 # Values beyond the largest for unsigned ones, which cannot be negative.
 TOO_LARGE = {"table": 4096, "logical_table": 4096, "modulus": 0}
 # Pointers that may be null.
 OPTIONAL = {
     ("recis_ragged", "weights"), ("recis_ids_column", "offsets"), ("recis_gradients", "count"),
     ("*", "count const uint32_t *"), ("*", "weights const float *"), ("recis_bce_forward", "d_prediction"),
-    ("recis_linear_tile_workspace_size", "occurrences"), ("recis_partition_ids_forward", "count"),
+    ("recis_partition_ids_forward", "count"),
     ("recis_hash_table_find_or_insert", "counters"),
 }
 # Fields in the order of their structs.

@@ -91,12 +91,11 @@ pub fn model() -> Model {
 }
 
 pub fn plan_with(model: Model, fuse: bool, device: Device) -> Result<Plan> {
-    Plan::new(
-        model,
-        AdamW::new(0.01),
-        SparseAdamWTF::new(0.01),
-        &PlanOptions { fuse, device, ..PlanOptions::default() },
-    )
+    plan_of(model, &PlanOptions { fuse, device, ..PlanOptions::default() })
+}
+
+pub fn plan_of(model: Model, options: &PlanOptions) -> Result<Plan> {
+    Plan::new(model, AdamW::new(0.01), SparseAdamWTF::new(0.01), options)
 }
 
 pub fn plan_on(device: Device) -> Plan {

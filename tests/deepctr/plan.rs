@@ -10,6 +10,7 @@ use recis::nn::{
     ArrayData, ArraySnapshot, BceLoss, Linear, Loss, Model, ModelSnapshot, Relu, Sequential, Sigmoid,
     TableSnapshot,
 };
+use recis::ops::linear_tile::Reduction;
 use recis::ops::merge_gradients::Gradients;
 use recis::ops::partition_ids::Partition;
 use recis::ops::scale;
@@ -42,11 +43,16 @@ fn difference(a: &ModelSnapshot, b: &ModelSnapshot) -> f32 {
 
 #[test]
 fn fused_and_unfused_agree() {
-    devices().into_iter().for_each(fused_and_unfused_agree_on);
+    for device in devices() {
+        fused_and_unfused_agree_on(device, Reduction::Repeatable);
+        fused_and_unfused_agree_on(device, Reduction::Unordered);
+    }
 }
 
-fn fused_and_unfused_agree_on(device: Device) {
-    let (mut fused, mut unfused) = (plan_on(device), plan_with(model(), false, device).unwrap());
+fn fused_and_unfused_agree_on(device: Device, reduction: Reduction) {
+    let options = PlanOptions { device, reduction, ..PlanOptions::default() };
+    let mut fused = plan_of(model(), &options).unwrap();
+    let mut unfused = plan_with(model(), false, device).unwrap();
     assert!(fused.to_string().contains("gathered by the first layer"));
     assert!(!unfused.to_string().contains("gathered"));
     let in_one = "\n  Relu, trained in one with the loss\n  Linear(16 -> 8), trained in one with the loss\n";

@@ -2,10 +2,10 @@ mod layer;
 
 use std::ptr::{null, null_mut};
 
+use recis::ffi::recis_tile;
 use recis::ffi::simt::{
     recis_linear_tile_backward_dense, recis_linear_tile_backward_tile, recis_linear_tile_workspace_size,
 };
-use recis::ffi::{recis_occurrences, recis_tile};
 
 use crate::common::*;
 use crate::linear::{View, check_product};
@@ -186,15 +186,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let count = |dense_count, tile_count, what: &str| {
         let (dense, tiles, mut bytes) = (layer.dense.as_ptr(), layer.tile_arguments.as_ptr(), 0);
         let status = unsafe {
-            recis_linear_tile_workspace_size(
-                dense,
-                dense_count,
-                tiles,
-                tile_count,
-                null(),
-                &layer.size,
-                &mut bytes,
-            )
+            recis_linear_tile_workspace_size(dense, dense_count, tiles, tile_count, &layer.size, &mut bytes)
         };
         refused(status, &format!("linear_tile.workspace_size: {what}"));
     };
@@ -225,16 +217,17 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     dense(y.ptr(), -1, 9, "width is negative");
 
     let d_embeddings = Guarded::new(&vec![7.0f32; layer.tiles[0].uses.len() * 4]);
-    let tile = |tile: *const recis_tile, occurrences: *const recis_occurrences, d_y, bytes| unsafe {
+    let workspace = layer.tile_workspace(&layer.tile_arguments[0], 0);
+    let tile = |tile: *const recis_tile, d_y, bytes| unsafe {
         let memory = workspace.ptr().cast();
         let to = d_embeddings.ptr();
         recis_linear_tile_backward_tile(
             tile,
-            occurrences,
             d_y,
             w,
             to,
             &layer.size,
+            0,
             null_mut(),
             0,
             memory,
@@ -242,14 +235,13 @@ fn bad_arguments_are_refused_and_touch_nothing() {
             STREAM,
         )
     };
-    let (argument, occurrences) = (&layer.tile_arguments[0], layer.tiles[0].occurrences());
+    let argument = &layer.tile_arguments[0];
     let bytes = workspace.to_vec().len();
     let d_y: *const f32 = y.ptr();
     let name = |what| format!("linear_tile.backward_tile: {what}");
-    refused(tile(null(), &occurrences, d_y, bytes), &name("tile is null"));
-    refused(tile(argument, null(), d_y, bytes), &name("occurrences is null"));
-    refused(tile(argument, &occurrences, null(), bytes), &name("d_y is null"));
-    assert_ne!(tile(argument, &occurrences, d_y, 16), 0);
+    refused(tile(null(), d_y, bytes), &name("tile is null"));
+    refused(tile(argument, null(), bytes), &name("d_y is null"));
+    assert_ne!(tile(argument, d_y, 16), 0);
     assert!(last_error().starts_with(&name("workspace is too small (")), "{}", last_error());
 
     for array in [weight, bias, y, d_x, d_embeddings] {

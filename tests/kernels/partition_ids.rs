@@ -26,10 +26,17 @@ struct Partition {
     inverse: Vec<u32>,
     positions: Vec<u32>,
     starts: Vec<u32>,
+    listed: u32,
 }
 
 /// Columns one after another in the order given by `order`, each `gap` positions behind the one before.
-fn run(columns: &[Column], tables: usize, gap: usize, order: &[usize]) -> (Partition, Vec<usize>) {
+fn run(
+    columns: &[Column],
+    tables: usize,
+    gap: usize,
+    order: &[usize],
+    share: f64,
+) -> (Partition, Vec<usize>) {
     let memory: Vec<_> = (columns.iter())
         .map(|c| (Guarded::new(&c.ids), c.used.map(|used| Guarded::new(&[0, used as i32 / 2, used as i32]))))
         .collect();
@@ -51,7 +58,8 @@ fn run(columns: &[Column], tables: usize, gap: usize, order: &[usize]) -> (Parti
         })
         .collect();
     let mut bytes = 0;
-    ok(unsafe { recis_partition_ids_workspace_size(total as i64, tables as i64, &mut bytes) });
+    let listed = (total as f64 * share) as i64;
+    ok(unsafe { recis_partition_ids_workspace_size(total as i64, tables as i64, listed, &mut bytes) });
     let workspace = Guarded::new(&vec![7u8; bytes]);
     let ids = Guarded::new(&vec![7i64; total]);
     let numbers = |len| Guarded::new(&vec![7u32; len]);
@@ -63,6 +71,7 @@ fn run(columns: &[Column], tables: usize, gap: usize, order: &[usize]) -> (Parti
             raw.len() as i64,
             tables as i64,
             total as i64,
+            listed,
             ids.ptr(),
             table_offsets.ptr(),
             inverse.ptr(),
@@ -81,20 +90,26 @@ fn run(columns: &[Column], tables: usize, gap: usize, order: &[usize]) -> (Parti
         inverse: inverse.to_vec(),
         positions: positions.to_vec(),
         starts: starts.to_vec(),
+        listed: listed as u32,
     };
     (partition, firsts)
 }
 
-/// Against the CPU form, which gives ids and inverse.
+/// Against the CPU form, which gives ids and inverse; with all positions listed, some, and none.
 fn check(columns: &[Column], tables: usize, gap: usize, order: &[usize]) {
-    let (got, firsts) = run(columns, tables, gap, order);
+    [1.0, 0.4, 0.0].into_iter().for_each(|share| check_share(columns, tables, gap, order, share));
+}
+
+fn check_share(columns: &[Column], tables: usize, gap: usize, order: &[usize], share: f64) {
+    let (got, firsts) = run(columns, tables, gap, order, share);
     let used = |column: &Column| column.used.unwrap_or(column.ids.len());
     let total = got.ids.len();
     let inputs: Vec<_> = (columns.iter())
         .map(|column| (column.table as usize, &column.ids[..used(column)], used(column)))
         .collect();
     let (ids, table_offsets, inverse) = cpu::partition_ids::forward(&inputs, tables);
-    let what = format!("{} columns, {tables} tables, total {total}, gap {gap}", columns.len());
+    let what =
+        format!("{} columns, {tables} tables, total {total}, gap {gap}, {share} listed", columns.len());
 
     assert_eq!(got.table_offsets, table_offsets, "{what}");
     assert!(got.ids[..ids.len()] == ids, "ids of {what}");
@@ -114,6 +129,18 @@ fn check(columns: &[Column], tables: usize, gap: usize, order: &[usize]) {
         places[place as usize].push(position as u32);
     }
     assert!(got.inverse == expected, "inverse of {what}");
+    if share < 1.0 {
+        for (place, positions) in places.iter().enumerate() {
+            let found = &got.positions[got.starts[place] as usize..got.starts[place + 1] as usize];
+            let is_listed = |position: &&u32| **position < got.listed;
+            assert!(
+                found.iter().filter(is_listed).eq(positions.iter().filter(is_listed)),
+                "{place} of {what}"
+            );
+            assert!(found.iter().all(|position| positions.contains(position)), "{place} of {what}");
+        }
+        return;
+    }
     let valid = inverse.len();
     assert!(got.positions[..valid] == places.concat(), "positions of {what}");
     let mut starts = vec![0];
@@ -247,7 +274,7 @@ fn offsets_that_lead_nowhere_are_kept_within_the_ids() {
     for len in [50, MANY] {
         let columns = |used: i32| {
             let some = Column { used: Some(used as usize), ..column(1, &some_ids(1, len, 90)) };
-            run(&[some, column(0, &[5, 6, 7])], 2, 1, &[0, 1])
+            run(&[some, column(0, &[5, 6, 7])], 2, 1, &[0, 1], 1.0)
         };
         for below in [-1, i32::MIN] {
             assert_eq!(columns(below), columns(0));
@@ -262,7 +289,7 @@ fn offsets_that_lead_nowhere_are_kept_within_the_ids() {
 fn a_second_run_gives_the_same_bits() {
     for len in [3000, 2 * MANY] {
         let columns = [column(1, &some_ids(1, len, 100)), column(0, &some_ids(2, 500, 100))];
-        assert_eq!(run(&columns, 2, 1, &[1, 0]), run(&columns, 2, 1, &[1, 0]));
+        assert_eq!(run(&columns, 2, 1, &[1, 0], 0.4), run(&columns, 2, 1, &[1, 0], 0.4));
     }
 }
 
@@ -317,7 +344,7 @@ fn bad_columns_and_sizes_are_refused_and_touch_nothing() {
     let good =
         recis_ids_column { ids: ids.ptr(), offsets: offsets.ptr(), rows: 1, capacity: 2, first: 1, table: 2 };
     let mut bytes = 0;
-    ok(unsafe { recis_partition_ids_workspace_size(3, 3, &mut bytes) });
+    ok(unsafe { recis_partition_ids_workspace_size(3, 3, 3, &mut bytes) });
     let workspace = Guarded::new(&vec![7u8; bytes]);
     let out = (Guarded::new(&[7i64; 3]), [4, 3, 3, 4].map(|len| Guarded::new(&vec![7u32; len])));
     let call = |columns: &[recis_ids_column], tables, total, arrays: [*mut u32; 4], bytes| unsafe {
@@ -327,6 +354,7 @@ fn bad_columns_and_sizes_are_refused_and_touch_nothing() {
             columns.len() as i64,
             tables,
             total,
+            total.clamp(0, 3),
             out.0.ptr(),
             table_offsets,
             inverse,
@@ -367,9 +395,15 @@ fn bad_columns_and_sizes_are_refused_and_touch_nothing() {
     assert_eq!(out.0.to_vec(), [7; 3]);
     assert!(out.1.iter().all(|array| array.to_vec().iter().all(|&number| number == 7)));
     refused(
-        unsafe { recis_partition_ids_workspace_size(1, 1, std::ptr::null_mut()) },
+        unsafe { recis_partition_ids_workspace_size(1, 1, 1, std::ptr::null_mut()) },
         "partition_ids.workspace_size: bytes is null",
     );
+    for listed in [-1, 2] {
+        refused(
+            unsafe { recis_partition_ids_workspace_size(1, 1, listed, &mut bytes) },
+            "partition_ids.workspace_size: listed is not within 0..=total",
+        );
+    }
 }
 
 #[test]

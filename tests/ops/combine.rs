@@ -102,7 +102,7 @@ impl Small {
 
     fn lookup(&self) -> Lookup<'_> {
         let Self { embeddings, inverse, offsets } = self;
-        Lookup { embeddings, inverse, first_id: 0, offsets, ids: 2, dim: 2, occurrences: None }
+        Lookup { embeddings, inverse, first_id: 0, offsets, ids: 2, dim: 2, occurrences: None, range: None }
     }
 }
 
@@ -164,6 +164,7 @@ fn indices_that_lead_nowhere_do_no_harm() {
                 ids: ids - 3,
                 dim: DIM,
                 occurrences: Some(occurrences),
+                range: None,
             };
             let (mut out, mut d) = (on(vec![0.0; rows * 7], stream), on([0.0; 5 * DIM], stream));
             let weights = on(vec![1.0; ids], stream);

@@ -113,6 +113,7 @@ fn threads_do_not_change_a_bit() {
         ids: rows * len,
         dim,
         occurrences: None,
+        range: None,
     };
     let run = |threads| {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
@@ -143,6 +144,7 @@ fn indices_that_lead_nowhere_do_no_harm() {
             ids: ids - 3,
             dim,
             occurrences: Some(occurrences),
+            range: None,
         };
         let place = Place { first_column: 1, stride: 1 + tile_len * dim };
         let (mut out, mut d) = (on(vec![0.0; rows * place.stride], stream), on([0.0; 20], stream));

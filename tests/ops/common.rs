@@ -133,7 +133,7 @@ impl LookedUp {
         let ids: Vec<_> = features.iter().map(|f| on(f.ids.clone(), stream)).collect();
         let offsets: Vec<_> = features.iter().map(|f| on(f.offsets.clone(), stream)).collect();
         let columns: Vec<_> = (features.iter().zip(&ids).zip(&offsets))
-            .map(|((f, ids), offsets)| Column { table: f.table, ids, offsets: Some(offsets) })
+            .map(|((f, ids), offsets)| Column { table: f.table, ids, offsets: Some(offsets), listed: true })
             .collect();
         let partition = partition_ids::forward(&columns, tables, stream).unwrap();
         let keys = keys(&partition, stream);
@@ -154,6 +154,7 @@ impl LookedUp {
             ids: self.features[feature].ids.len(),
             dim: self.dim,
             occurrences: self.partition.occurrences(self.features[feature].table),
+            range: Some(self.partition.range(self.features[feature].table)),
         }
     }
 

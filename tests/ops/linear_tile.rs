@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use recis::device::{Buffer, Device, Stream};
-use recis::ops::combine::Occurrences;
 use recis::ops::linear;
 use recis::ops::linear_tile::{
-    Dense, Lookup, Precision, Prepared, Size, Tile, backward_dense, backward_tile, backward_weight, forward,
+    Dense, Lookup, Precision, Prepared, Reduction, Size, TableRange, Tile, backward_dense, backward_tile,
+    backward_weight, forward,
 };
 
 use crate::common::{
@@ -141,12 +141,16 @@ impl<'a> Case<'a> {
     }
 
     fn backward_tiles_from(&self, start: f32) -> BTreeMap<(usize, i64), Vec<f32>> {
+        self.sum_tiles(start, Reduction::Repeatable)
+    }
+
+    fn sum_tiles(&self, start: f32, reduction: Reduction) -> BTreeMap<(usize, i64), Vec<f32>> {
         let (d_y, stream) = (on(&self.d_y[..], self.stream), self.stream);
         let mut d_embeddings = on(vec![start; self.looked_up.embeddings.len()], stream);
         for tile in self.tiles() {
             let (weight, d_embeddings) = (&self.weight_there, &mut d_embeddings);
-            backward_tile(&tile, &d_y, weight, d_embeddings, self.size, &mut self.prepared(), stream)
-                .unwrap();
+            let prepared = &mut self.prepared();
+            backward_tile(&tile, &d_y, weight, d_embeddings, self.size, reduction, prepared, stream).unwrap();
         }
         self.looked_up.by_key(&d_embeddings, start, stream)
     }
@@ -191,8 +195,10 @@ fn check(case: &Case<'_>) {
         expected.get_mut(&key).unwrap()[k] += f64::from(d_input.host()[row * size.inputs + column]);
     });
     let scale = expected.values().flatten().fold(1.0, |max: f64, e| max.max(e.abs()));
-    for (key, got) in case.backward_tiles() {
-        assert!(ulps(&got, &expected[&key], scale) < bound, "{size:?} de of {key:?}");
+    for reduction in [Reduction::Repeatable, Reduction::Unordered] {
+        for (key, got) in case.sum_tiles(1.0, reduction) {
+            assert!(ulps(&got, &expected[&key], scale) < bound, "{size:?} de of {key:?}, {reduction:?}");
+        }
     }
 
     let first = case.dense()[0].first_column;
@@ -294,6 +300,40 @@ fn wide_layers_are_as_exact_as_asked() {
     });
 }
 
+/// One row of the batch has such a gradient: whoever has an id of it learns so, nobody else.
+#[test]
+fn gradients_that_are_not_finite_stay_so() {
+    each(|stream| {
+        // On a device, as wide as it wants it, and not.
+        let wide = if matches!(stream.device(), Device::Cpu | Device::Simt) { 20 } else { 600 };
+        for (widths, tile_len) in [([24, 72], wide), ([3, 5], 6)] {
+            for (bad, reduction) in [
+                (f32::INFINITY, Reduction::Repeatable),
+                (f32::NAN, Reduction::Repeatable),
+                (f32::NEG_INFINITY, Reduction::Unordered),
+            ] {
+                let mut case = Case::of_widths(widths, 1, [130, 8, tile_len, 3], stream);
+                let (row, outputs) = (101, case.size.outputs);
+                case.d_y[row * outputs + 2] = bad;
+                let mut of_row = BTreeSet::new();
+                case.each_tiled(|r, _, key, _| {
+                    if r == row {
+                        of_row.insert(key);
+                    }
+                });
+                assert!(!of_row.is_empty());
+                for (key, gradient) in case.sum_tiles(0.0, reduction) {
+                    let all = |finite: bool| gradient.iter().all(|value| value.is_finite() == finite);
+                    assert!(
+                        all(!of_row.contains(&key)),
+                        "{key:?} of {of_row:?}, {bad} {reduction:?}: {gradient:?}"
+                    );
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn neither_threads_nor_a_second_run_change_a_bit() {
     each(|stream| {
@@ -326,7 +366,17 @@ fn what_is_prepared_for_another_layer_or_without_its_gradient_is_refused() {
         assert_eq!(prepared.add_gradient(&d_y, size, stream).unwrap_err().to_string(), for_another);
         prepared.prepare(&dense, &tiles, weight, size, stream).unwrap();
         let mut d = on(vec![0.0; case.looked_up.embeddings.len()], stream);
-        let error = backward_tile(&tiles[0], &d_y, weight, &mut d, size, &mut prepared, stream).unwrap_err();
+        let error = backward_tile(
+            &tiles[0],
+            &d_y,
+            weight,
+            &mut d,
+            size,
+            Reduction::Repeatable,
+            &mut prepared,
+            stream,
+        )
+        .unwrap_err();
         assert_eq!(error.to_string(), "linear_tile: the gradient was not added to the prepared factors");
     });
 }
@@ -380,11 +430,8 @@ fn indices_that_lead_nowhere_do_no_harm() {
     each_with_kernels(|stream| {
         let (rows, ids, dim, tile_len, outputs) = (9, 20, 4, 3, 5);
         let wild: Vec<u32> = (0..=ids as u32).map(|i| i.wrapping_mul(0x6000_0001).rotate_left(i)).collect();
-        let [positions, inverse] = [0, 1].map(|first| on(&wild[first..][..ids], stream));
-        let (starts, table_offsets) = (on(&wild[..], stream), on([2, u32::MAX], stream));
+        let (inverse, table_offsets) = (on(&wild[1..][..ids], stream), on([2, u32::MAX], stream));
         let (embeddings, offsets) = (on([1.0; 20], stream), on(hostile_offsets(rows), stream));
-        let occurrences =
-            Occurrences { positions: &positions, starts: &starts, table_offsets: &table_offsets, table: 0 };
         let lookup = Lookup {
             embeddings: &embeddings,
             inverse: &inverse,
@@ -392,7 +439,8 @@ fn indices_that_lead_nowhere_do_no_harm() {
             offsets: &offsets,
             ids: ids - 3,
             dim,
-            occurrences: Some(occurrences),
+            occurrences: None,
+            range: Some(TableRange { table_offsets: &table_offsets, table: 0 }),
         };
         let tile = Tile { lookup, tile_len, first_column: 0 };
         let size = Size { rows, inputs: dim * tile_len, outputs, precision: Precision::Fp32 };
@@ -404,7 +452,9 @@ fn indices_that_lead_nowhere_do_no_harm() {
         forward(&[], &[tile], &weight, &bias, &mut y, size, p, stream).unwrap();
         p.add_gradient(&y, size, stream).unwrap();
         backward_weight(&[], &[tile], &y, &mut d_weight, &mut d_bias, size, false, p, stream).unwrap();
-        backward_tile(&tile, &y, &weight, &mut d, size, p, stream).unwrap();
+        for reduction in [Reduction::Repeatable, Reduction::Unordered] {
+            backward_tile(&tile, &y, &weight, &mut d, size, reduction, p, stream).unwrap();
+        }
         stream.synchronize().unwrap();
     });
 }

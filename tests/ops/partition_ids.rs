@@ -11,12 +11,22 @@ use crate::common::{each, each_with_kernels, hostile_offsets, keys, on, read, rn
 type Ids = (usize, Vec<i64>, Option<usize>);
 
 fn check(columns: &[Ids], tables: usize, stream: &Stream) {
+    // All columns listed, none, and every other one.
+    check_listed(columns, tables, |_| true, stream);
+    check_listed(columns, tables, |_| false, stream);
+    check_listed(columns, tables, |i| i % 2 == 0, stream);
+}
+
+fn check_listed(columns: &[Ids], tables: usize, listed: impl Fn(usize) -> bool, stream: &Stream) {
     let ids: Vec<Buffer<i64>> = columns.iter().map(|(_, ids, _)| on(&ids[..], stream)).collect();
     let offsets: Vec<Option<Buffer<i32>>> = (columns.iter())
         .map(|(_, _, there)| there.map(|there| on([0, there as i32 / 3, there as i32], stream)))
         .collect();
-    let inputs: Vec<_> = (columns.iter().zip(&ids).zip(&offsets))
-        .map(|(((table, ..), ids), offsets)| Column { table: *table, ids, offsets: offsets.as_ref() })
+    let inputs: Vec<_> = (columns.iter().zip(&ids).zip(&offsets).enumerate())
+        .map(|(i, (((table, ..), ids), offsets))| {
+            let (table, offsets, listed) = (*table, offsets.as_ref(), listed(i));
+            Column { table, ids, offsets, listed }
+        })
         .collect();
     let partition = forward(&inputs, tables, stream).unwrap();
     let keys = keys(&partition, stream);
@@ -28,20 +38,27 @@ fn check(columns: &[Ids], tables: usize, stream: &Stream) {
 
     let inverse = read(&partition.inverse, stream);
     assert_eq!(inverse.len(), columns.iter().map(|(_, ids, _)| ids.len()).sum::<usize>());
-    let mut positions: BTreeMap<(usize, i64), Vec<u32>> = BTreeMap::new();
-    for (column, &first) in columns.iter().zip(&partition.first_ids) {
+    let mut positions: BTreeMap<(usize, i64), BTreeSet<u32>> = BTreeMap::new();
+    let (mut of_listed, mut of_others) = (BTreeSet::new(), BTreeSet::new());
+    for (i, (column, &first)) in columns.iter().zip(&partition.first_ids).enumerate() {
+        let all = if listed(i) { &mut of_listed } else { &mut of_others };
         for (i, &id) in column.1[..there(column)].iter().enumerate() {
             assert_eq!(keys[inverse[first + i] as usize], (column.0, id));
-            positions.entry((column.0, id)).or_default().push((first + i) as u32);
+            positions.entry((column.0, id)).or_default().insert((first + i) as u32);
+            all.insert((first + i) as u32);
         }
     }
+    assert!(of_listed.last().is_none_or(|last| of_others.iter().all(|other| other > last)));
     for table in 0..tables {
         let Some(occurrences) = partition.occurrences(table) else { continue };
         let (found, starts) = (read(occurrences.positions, stream), read(occurrences.starts, stream));
         let ends = read(occurrences.table_offsets, stream);
         for place in ends[table] as usize..ends[table + 1] as usize {
             let range = starts[place] as usize..starts[place + 1] as usize;
-            assert_eq!(found[range], positions[&keys[place]], "positions of {:?}", keys[place]);
+            // Those of the listed columns all, in order; of the others maybe.
+            let (found, all) = (&found[range], &positions[&keys[place]]);
+            assert!(found.is_sorted() && found.iter().all(|at| all.contains(at)), "{:?}", keys[place]);
+            assert!(all.intersection(&of_listed).all(|at| found.contains(at)), "{:?}", keys[place]);
         }
     }
 }
@@ -97,7 +114,8 @@ fn parts_of_an_array_are_columns() {
             first += len;
             (table, on(&ids[first - len..first], stream))
         });
-        let columns = columns.each_ref().map(|(table, ids)| Column { table: *table, ids, offsets: None });
+        let columns =
+            columns.each_ref().map(|(table, ids)| Column { table: *table, ids, offsets: None, listed: true });
         let expected = forward(&columns, 4, stream).unwrap();
         assert_eq!(keys(&found, stream), keys(&expected, stream));
         assert_eq!(read(&found.inverse, stream), read(&expected.inverse, stream));
@@ -112,7 +130,8 @@ fn parts_of_an_array_are_columns() {
 fn occurrences_are_there_where_gradients_need_them() {
     each(|stream| {
         let partition =
-            forward(&[Column { table: 0, ids: &on([5], stream), offsets: None }], 1, stream).unwrap();
+            forward(&[Column { table: 0, ids: &on([5], stream), offsets: None, listed: true }], 1, stream)
+                .unwrap();
         let is_device = stream.device() != recis::device::Device::Cpu;
         assert_eq!(partition.occurrences(0).is_some(), is_device);
     });
@@ -122,12 +141,14 @@ fn occurrences_are_there_where_gradients_need_them() {
 fn tables_that_do_not_exist_are_refused() {
     each(|stream| {
         let ids = on([1], stream);
-        let error = forward(&[Column { table: 2, ids: &ids, offsets: None }], 2, stream).unwrap_err();
+        let error =
+            forward(&[Column { table: 2, ids: &ids, offsets: None, listed: true }], 2, stream).unwrap_err();
         assert_eq!(error.to_string(), "partition_ids: table 2 of 2");
     });
     let stream = &Stream::default();
     let (ids, offsets) = (on([1], stream), on([0, 2], stream));
-    let error = forward(&[Column { table: 0, ids: &ids, offsets: Some(&offsets) }], 1, stream).unwrap_err();
+    let error = forward(&[Column { table: 0, ids: &ids, offsets: Some(&offsets), listed: true }], 1, stream)
+        .unwrap_err();
     assert_eq!(error.to_string(), "partition_ids: offsets end at 2, but there are 1 values");
 }
 
@@ -136,7 +157,7 @@ fn offsets_that_lead_nowhere_do_no_harm() {
     each_with_kernels(|stream| {
         for rows in 0..8 {
             let (ids, offsets) = (on([4, 4, 1, 9], stream), on(hostile_offsets(rows), stream));
-            let column = Column { table: 0, ids: &ids, offsets: Some(&offsets) };
+            let column = Column { table: 0, ids: &ids, offsets: Some(&offsets), listed: true };
             let partition = forward(&[column, Column { offsets: None, ..column }], 1, stream).unwrap();
             assert_eq!(keys(&partition, stream), [(0, 1), (0, 4), (0, 9)]);
         }

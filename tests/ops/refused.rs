@@ -122,7 +122,8 @@ fn ragged_operations_refuse_other_devices() {
             ("feature_cross", feature_cross::forward(side, side, s).map(drop)),
             ("merge_offsets", merge_offsets::forward(&[(&offsets, 4)], s).map(drop)),
             ("partition_ids.forward", {
-                let column = partition_ids::Column { table: 0, ids: &values, offsets: Some(&offsets) };
+                let column =
+                    partition_ids::Column { table: 0, ids: &values, offsets: Some(&offsets), listed: true };
                 partition_ids::forward(&[column], 1, s).map(drop)
             }),
             ("partition_ids.owners", {
@@ -171,6 +172,7 @@ fn layers_and_combiners_refuse_other_devices() {
             ids: 4,
             dim: 2,
             occurrences: Some(occurrences),
+            range: None,
         };
         let (mut y, place, one) = (x.clone(), Place { first_column: 0, stride: 2 }, Denominator::One);
         let (bias, mut d_bias, mut d_x) = (on([0.5; 2], there), on([0.5; 2], there), x.clone());
@@ -197,7 +199,16 @@ fn layers_and_combiners_refuse_other_devices() {
             }),
             (
                 "linear_tile.backward_tile",
-                linear_tile::backward_tile(&tile, &x, &x, &mut d_x, size, prepared, s),
+                linear_tile::backward_tile(
+                    &tile,
+                    &x,
+                    &x,
+                    &mut d_x,
+                    size,
+                    linear_tile::Reduction::Repeatable,
+                    prepared,
+                    s,
+                ),
             ),
             ("mlp", {
                 let (mut d_weight, mut d_bias, mut loss) = (bias.clone(), on([0.0], there), on([0.0], there));

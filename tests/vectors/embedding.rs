@@ -42,6 +42,7 @@ pub fn segment_reduce(case: &Value, tolerance: &Tolerance) -> Outcome {
         offsets: &offsets,
         dim,
         occurrences: Some(occurrences.of_all()),
+        range: None,
     };
     let (place, stream) = (Place { first_column: 0, stride: dim }, stream());
 
@@ -94,6 +95,7 @@ pub fn ragged_tile(case: &Value, tolerance: &Tolerance) -> Outcome {
             offsets: &offsets,
             dim,
             occurrences: Some(occurrences.of_all()),
+            range: None,
         };
         let place = Place { first_column: 0, stride: tile_len * dim };
         let mut tile = on(vec![0.0; rows * place.stride]);

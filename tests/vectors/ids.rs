@@ -41,7 +41,7 @@ struct Partition {
 
 pub fn partition(case: &Value, _: &Tolerance) -> Outcome {
     let case: Partition = parse(case)?;
-    let column = partition_ids::Column { table: 0, ids: &on(case.ids), offsets: None };
+    let column = partition_ids::Column { table: 0, ids: &on(case.ids), offsets: None, listed: true };
     let partition = partition_ids::forward(&[column], 1, &stream())?;
     // There may be room behind the distinct ids.
     let unique_ids = partition.ids.elements()[..partition.count.elements()[0] as usize].to_vec();
@@ -124,7 +124,7 @@ pub fn grad_reduce_by(case: &Value, tolerance: &Tolerance) -> Outcome {
     let ids: Vec<i64> = case.received.iter().flat_map(|received| received.ids.clone()).collect();
     let gradients: Vec<f32> = case.received.iter().flat_map(|received| received.grad.concat()).collect();
     let dim = if ids.is_empty() { 1 } else { gradients.len() / ids.len() };
-    let column = partition_ids::Column { table: 0, ids: &on(ids), offsets: None };
+    let column = partition_ids::Column { table: 0, ids: &on(ids), offsets: None, listed: true };
     let owned = partition_ids::forward(&[column], 1, &stream())?;
     // There may be room behind the distinct ids.
     same_all("ids", &case.ids, &owned.ids.elements()[..case.ids.len()])?;

@@ -74,6 +74,7 @@ impl Embedding {
             ids: words.len(),
             dim: DIM,
             occurrences: unique.occurrences(0),
+            range: None,
         };
         let mut means = Buffer::unset(bags.len() * DIM, stream)?;
         combine::forward(&lookup, None, Denominator::Count, &mut means, PLACE, stream)?;

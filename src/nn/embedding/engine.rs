@@ -100,6 +100,18 @@ impl EmbeddingEngine {
         Ok(())
     }
 
+    /// Leaves the tiles of these features to a layer that gathers them: their gradients come by
+    /// [`EmbeddingEngine::tile_backward`] alone, for which nobody needs to know where which id occurs.
+    ///
+    /// # Errors
+    /// A feature without an embedding option.
+    pub fn gather<'a>(&mut self, features: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        features.into_iter().try_for_each(|feature| {
+            self.find_mut(feature)?.1.gathered.insert(feature.into());
+            Ok(())
+        })
+    }
+
     /// Waits for what runs on streams of its own.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::sharding::{Exchange, Sharding};
@@ -34,6 +34,8 @@ pub(super) struct Group {
     pub(super) exchange: Exchange,
     /// How many ids of each table each rank asks for, `[rank][table]`.
     pub(super) asked: Vec<Vec<u64>>,
+    /// The features that a layer gathers.
+    pub(super) gathered: HashSet<String>,
     /// Where its work runs, if not on the others' stream.
     pub(super) beside: Option<Stream>,
 }
@@ -72,6 +74,7 @@ impl Group {
             gradients_are_unset: false,
             exchange: Exchange::default(),
             asked: Vec::new(),
+            gathered: HashSet::new(),
             beside: None,
         })
     }
@@ -117,7 +120,8 @@ impl Group {
                 Tensor::Ragged(ragged) => Some(ragged.segments()),
                 Tensor::Dense(_) => None,
             };
-            Ok(partition_ids::Column { table: *table, ids: ids(name, &column.tensor)?, offsets })
+            let (ids, listed) = (ids(name, &column.tensor)?, !self.gathered.contains(name));
+            Ok(partition_ids::Column { table: *table, ids, offsets, listed })
         });
         let columns = columns.collect::<Result<Vec<_>>>()?;
         self.partition = partition_ids::forward(&columns, self.layout.children.len(), stream)?;
@@ -188,6 +192,7 @@ impl Group {
             (Tensor::Ragged(ragged), None) => ragged.segments(),
             (Tensor::Dense(_), None) => return Err(Error::Model("a dense column has no offsets".into())),
         };
+        let (name, table) = &self.layout.features[feature.place];
         Ok(Lookup {
             embeddings: &self.embeddings,
             inverse: &self.partition.inverse,
@@ -195,7 +200,8 @@ impl Group {
             ids: column.ids,
             offsets,
             dim: self.table.dim(),
-            occurrences: self.partition.occurrences(self.layout.features[feature.place].1),
+            occurrences: if self.gathered.contains(name) { None } else { self.partition.occurrences(*table) },
+            range: Some(self.partition.range(*table)),
         })
     }
 

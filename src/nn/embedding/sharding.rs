@@ -215,6 +215,7 @@ pub fn reduce_gradients(
             offsets: &offsets,
             dim,
             occurrences,
+            range: None,
         };
         let (weights, one) = (weights.as_ref(), Denominator::One);
         combine::backward(&lookup, weights, one, gradients, place, &mut reduced, stream)
@@ -249,6 +250,7 @@ fn gather(values: &Buffer<f32>, dim: usize, places: &Buffer<u32>, stream: &Strea
             offsets: &one_each(count, stream)?,
             dim,
             occurrences: None,
+            range: None,
         };
         let place = Place { first_column: 0, stride: dim };
         combine::forward(&lookup, None, Denominator::One, &mut out, place, stream)?;

@@ -17,6 +17,7 @@ use crate::dist::{Communicator, gather_bytes};
 use crate::features::FeatureEngine;
 use crate::metrics::Metric;
 use crate::ops::linear::Precision;
+use crate::ops::linear_tile::Reduction;
 use crate::ops::partition_ids::Owner;
 use crate::ops::unfit::Unfit;
 use crate::optim::{DenseOptimizer, SparseOptimizer};
@@ -38,6 +39,9 @@ pub struct PlanOptions {
     pub seed: u64,
     /// How exactly a device computes large products of matrices (fp32).
     pub precision: Precision,
+    /// Whether sums over the ids of a tile must be the same in every run (repeatable). They always are
+    /// without `fuse`.
+    pub reduction: Reduction,
     /// Whether operations may be fused; without, every one runs by itself (true).
     pub fuse: bool,
     /// The ranks that train the model together (none: one rank). Tables are spread over them, all else
@@ -54,6 +58,7 @@ impl Default for PlanOptions {
             device,
             seed: 42,
             precision: Precision::Fp32,
+            reduction: Reduction::Repeatable,
             fuse: true,
             communicator: None,
             owner: Owner::Balanced,
@@ -132,8 +137,10 @@ impl Plan {
         let (make, seed) = (&model.make_table, options.seed);
         let mut embeddings = EmbeddingEngine::with_tables(&model.embeddings, make, seed, &stream)?;
         embeddings.attach(&sparse_optimizer, &stream)?;
+        embeddings.gather(inputs.gathered().map(|(name, _)| name))?;
         let mut network =
             Network::new(model.dense, inputs.width(), options.precision, options.seed, &stream)?;
+        network.reduction = options.reduction;
         if options.fuse && model.loss.is_bce() {
             network.fuse_tail();
         }

@@ -8,7 +8,7 @@ use crate::dist::Communicator;
 use crate::nn::Parameter;
 use crate::nn::embedding::EmbeddingEngine;
 use crate::nn::layer::{Backward, Layer, Sequential};
-use crate::ops::linear_tile::{self, Precision, Prepared, Size};
+use crate::ops::linear_tile::{self, Precision, Prepared, Reduction, Size};
 use crate::{Error, Result};
 
 use super::inputs::Inputs;
@@ -18,6 +18,8 @@ pub(super) struct Network {
     pub nodes: Vec<Node>,
     pub parameters: Vec<Parameter>,
     precision: Precision,
+    /// How the gradients of tiles are summed.
+    pub reduction: Reduction,
     /// Whether the layers behind the first are trained in one operation with the loss.
     tail_fused: bool,
     /// What a first layer that gathers its input shares between the passes over a batch.
@@ -61,7 +63,14 @@ impl Network {
             return Err(Error::Model(format!("the network ends in {width} values a row; it must end in 1")));
         }
         let prepared = Prepared::nothing(stream)?;
-        Ok(Self { nodes, parameters, precision, tail_fused: false, prepared })
+        Ok(Self {
+            nodes,
+            parameters,
+            precision,
+            reduction: Reduction::default(),
+            tail_fused: false,
+            prepared,
+        })
     }
 
     /// From now on trains the layers behind the first in one operation with the loss, [`BceLoss`], if they
@@ -213,10 +222,11 @@ impl Network {
     ) -> Result<()> {
         let (first, weight) = (&self.nodes[0], &self.parameters[self.nodes[0].parameters.start].value);
         let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
-        let (size, prepared) = (first.size(rows, self.precision), &mut self.prepared);
+        let (size, reduction) = (first.size(rows, self.precision), self.reduction);
+        let prepared = &mut self.prepared;
         for (name, first_column) in inputs.gathered() {
             embeddings.tile_backward(name, first_column, stream, |tile, d_embeddings| {
-                linear_tile::backward_tile(tile, d_y, weight, d_embeddings, size, prepared, stream)
+                linear_tile::backward_tile(tile, d_y, weight, d_embeddings, size, reduction, prepared, stream)
             })?;
         }
         Ok(())

@@ -4,13 +4,12 @@ use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
 use recis::ffi::simt::{
-    recis_linear_tile_backward_dense, recis_linear_tile_backward_tile, recis_linear_tile_backward_weight,
+    recis_linear_tile_backward_dense, recis_linear_tile_backward_tile,
+    recis_linear_tile_backward_tile_workspace_size, recis_linear_tile_backward_weight,
     recis_linear_tile_forward, recis_linear_tile_prepare, recis_linear_tile_prepare_backward,
     recis_linear_tile_prepare_size, recis_linear_tile_workspace_size,
 };
-use recis::ffi::{
-    recis_dense_columns, recis_linear_size, recis_lookup, recis_occurrences, recis_precision, recis_tile,
-};
+use recis::ffi::{recis_dense_columns, recis_linear_size, recis_lookup, recis_precision, recis_tile};
 
 use crate::common::*;
 use crate::linear::{Errors, View, check_product};
@@ -28,9 +27,6 @@ pub struct TileData {
     pub embeddings: Guarded<f32>,
     pub inverse: Guarded<u32>,
     pub offsets: Guarded<i32>,
-    pub positions: Guarded<u32>,
-    pub starts: Guarded<u32>,
-    pub table_offsets: Guarded<u32>,
     pub tile: recis_tile,
     /// For each place, the (row, position) in the tile that it is at.
     pub uses: Vec<Vec<(usize, usize)>>,
@@ -57,26 +53,16 @@ impl TileData {
         // Every place at or above `unique` is one that kernels must pass over.
         let places = bits(seed + 1, total).map(|bits| (bits % (unique as u64 + 1)) as u32);
         let inverse: Vec<u32> = places.collect();
-        let (mut uses, mut of_place) = (vec![vec![]; unique], vec![vec![]; unique]);
+        let mut uses = vec![vec![]; unique];
         for row in 0..rows {
             for (k, id) in (offsets[row] as usize..offsets[row + 1] as usize).enumerate() {
                 let position = FIRST_ID + id;
                 let place = inverse[position] as usize;
-                if place < unique {
-                    of_place[place].push(position as u32);
-                    if k < tile_len {
-                        uses[place].push((row, k));
-                    }
+                if place < unique && k < tile_len {
+                    uses[place].push((row, k));
                 }
             }
         }
-        let positions: Vec<u32> = of_place.concat();
-        let mut starts = vec![0u32];
-        of_place.iter().for_each(|of_place| starts.push(starts.last().unwrap() + of_place.len() as u32));
-        let padded = |mut values: Vec<u32>, len| {
-            values.resize(len, u32::MAX);
-            Guarded::new(&values)
-        };
         let embeddings = Guarded::new(&tame_floats(seed + 2, unique * dim));
         let (inverse, offsets) = (Guarded::new(&inverse), Guarded::new(&offsets));
         let lookup = recis_lookup {
@@ -93,10 +79,6 @@ impl TileData {
             embeddings,
             inverse,
             offsets,
-            positions: padded(positions, total),
-            starts: padded(starts, total + 1),
-            // Of two tables, the ids are the second one's.
-            table_offsets: Guarded::new(&[0, 0, unique as u32]),
             tile: recis_tile {
                 lookup,
                 tile_len: tile_len as i64,
@@ -104,16 +86,6 @@ impl TileData {
                 range: null(),
             },
             uses,
-        }
-    }
-
-    pub fn occurrences(&self) -> recis_occurrences {
-        recis_occurrences {
-            positions: self.positions.ptr(),
-            starts: self.starts.ptr(),
-            table_offsets: self.table_offsets.ptr(),
-            total: self.inverse.to_vec().len() as i64,
-            table: 1,
         }
     }
 
@@ -188,25 +160,35 @@ impl Layer {
         layer
     }
 
-    /// The workspace for all passes.
+    /// The workspace for all passes but a tile's backward pass.
     pub fn workspace(&self) -> Guarded<u8> {
-        let size = |occurrences: *const recis_occurrences| {
-            let mut bytes = 0;
-            let (dense, tiles) = (self.dense.as_ptr(), self.tile_arguments.as_ptr());
-            ok(unsafe {
-                recis_linear_tile_workspace_size(
-                    dense,
-                    self.dense.len() as i64,
-                    tiles,
-                    self.tiles.len() as i64,
-                    occurrences,
-                    &self.size,
-                    &mut bytes,
-                )
-            });
-            bytes
-        };
-        let bytes = self.tiles.iter().map(|tile| size(&tile.occurrences())).fold(size(null()), usize::max);
+        let mut bytes = 0;
+        let (dense, tiles) = (self.dense.as_ptr(), self.tile_arguments.as_ptr());
+        ok(unsafe {
+            recis_linear_tile_workspace_size(
+                dense,
+                self.dense.len() as i64,
+                tiles,
+                self.tiles.len() as i64,
+                &self.size,
+                &mut bytes,
+            )
+        });
+        Guarded::new(&vec![0x55u8; bytes])
+    }
+
+    /// The workspace of a tile's.
+    pub fn tile_workspace(&self, tile: &recis_tile, unordered: i32) -> Guarded<u8> {
+        let ((_, prepared_bytes), mut bytes) = (self.prepared(), 0);
+        ok(unsafe {
+            recis_linear_tile_backward_tile_workspace_size(
+                tile,
+                &self.size,
+                unordered,
+                prepared_bytes,
+                &mut bytes,
+            )
+        });
         Guarded::new(&vec![0x55u8; bytes])
     }
 
@@ -349,7 +331,7 @@ impl Layer {
             assert_same(&again.1, &d_bias, &what("backward_bias again"));
         }
         self.dense.iter().for_each(|dense| self.run_dense(dense, &d_y, &weight, &workspace));
-        self.tiles.iter().for_each(|tile| self.run_tile(tile, &d_y, &weight, &workspace));
+        self.tiles.iter().for_each(|tile| self.run_tile(tile, &d_y, &weight));
     }
 
     fn run_dense(&self, dense: &recis_dense_columns, d_y: &[f32], weight: &[f32], workspace: &Guarded<u8>) {
@@ -375,22 +357,22 @@ impl Layer {
         check_product(&d_x.to_vec(), [rows, width, outputs], a, b, |_, _| 0.0, "backward_dense");
     }
 
-    fn run_tile(&self, data: &TileData, d_y: &[f32], weight: &[f32], workspace: &Guarded<u8>) {
+    fn run_tile(&self, data: &TileData, d_y: &[f32], weight: &[f32]) {
         let (inputs, outputs) = (self.size.inputs as usize, self.size.outputs as usize);
         let (dim, first) = (data.tile.lookup.dim as usize, data.tile.first_column as usize);
         let (prepared, prepared_bytes) = self.prepared();
         let old = tame_floats(9, data.uses.len() * dim);
         let (on_d_y, on_weight) = (Guarded::new(d_y), Guarded::new(weight));
-        let backward_tile = || {
-            let d_embeddings = Guarded::new(&old);
+        let backward_tile = |unordered: i32| {
+            let (d_embeddings, workspace) = (Guarded::new(&old), self.tile_workspace(&data.tile, unordered));
             ok(unsafe {
                 recis_linear_tile_backward_tile(
                     &data.tile,
-                    &data.occurrences(),
                     on_d_y.ptr(),
                     on_weight.ptr(),
                     d_embeddings.ptr(),
                     &self.size,
+                    unordered,
                     prepared,
                     prepared_bytes,
                     workspace.ptr().cast(),
@@ -400,19 +382,23 @@ impl Layer {
             });
             d_embeddings.to_vec()
         };
-        let d_embeddings = backward_tile();
-        let mut errors = Errors::default();
-        for (place, uses) in data.uses.iter().enumerate() {
-            for j in 0..dim {
-                let at = place * dim + j;
-                let terms = uses.iter().flat_map(|&(row, k)| {
-                    let (d_y, column) = (&d_y[row * outputs..][..outputs], first + k * dim + j);
-                    d_y.iter().enumerate().map(move |(o, &d_y)| (d_y, weight[o * inputs + column]))
-                });
-                errors.add(d_embeddings[at], old[at], terms);
+        let check = |d_embeddings: &[f32], what: &str| {
+            let mut errors = Errors::default();
+            for (place, uses) in data.uses.iter().enumerate() {
+                for j in 0..dim {
+                    let at = place * dim + j;
+                    let terms = uses.iter().flat_map(|&(row, k)| {
+                        let (d_y, column) = (&d_y[row * outputs..][..outputs], first + k * dim + j);
+                        d_y.iter().enumerate().map(move |(o, &d_y)| (d_y, weight[o * inputs + column]))
+                    });
+                    errors.add(d_embeddings[at], old[at], terms);
+                }
             }
-        }
-        errors.check("backward_tile");
-        assert_same(&backward_tile(), &d_embeddings, "backward_tile again");
+            errors.check(what);
+        };
+        let d_embeddings = backward_tile(0);
+        check(&d_embeddings, "backward_tile");
+        assert_same(&backward_tile(0), &d_embeddings, "backward_tile again");
+        check(&backward_tile(1), "backward_tile, unordered");
     }
 }

@@ -1,0 +1,107 @@
+// Sums of a tile's gradient in any order: clearing them, making them of a gradient that is written, and handing them
+// on.
+#include "order_free.cuh"
+
+#include "halves.cuh"
+
+#include <algorithm>
+
+namespace recis {
+namespace {
+
+__global__ void __launch_bounds__(kThreads) clear_kernel(const OrderFree of) {
+  wait_for_stream();
+  const OrderFreeRows rows = order_free_rows(of);
+  const int64_t words = int64_t(rows.copies) * rows.count * of.dim;
+  for (int64_t i = grid_thread(); i < words; i += grid_threads()) of.sums[i] = 0;
+  if (grid_thread() == 0) of.units->largest = 0;
+}
+
+// The largest finite number of a gradient.
+__global__ void __launch_bounds__(kThreads) largest_kernel(const float* d_x, int64_t count, OrderFreeUnits* units) {
+  wait_for_stream();
+  float mine = 0;
+  for (int64_t i = grid_thread(); i < count; i += grid_threads()) mine = max(mine, size_of(d_x[i]));
+  const float largest = largest_of_block(mine);
+  if (threadIdx.x == 0) atomicMax(&units->largest, __float_as_uint(largest));
+}
+
+__global__ void __launch_bounds__(kThreads)
+    add_kernel(const OrderFree of, const recis_lookup lookup, int64_t tile_len, const float* d_x) {
+  wait_for_stream();
+  const OrderFreeRows rows = order_free_rows(of);
+  unsigned long long* const sums = own_sums(of, rows);
+  double unit = 1;
+  if (of.sums) {
+    int log_largest;
+    frexpf(__uint_as_float(of.units->largest), &log_largest);
+    unit = order_free_unit(log_largest, of.log_terms);
+    if (grid_thread() == 0) of.units->unit = unit;
+  }
+  const int64_t columns = tile_len * of.dim;
+  for (int64_t i = grid_thread(); i < lookup.segments * columns; i += grid_threads()) {
+    const int64_t segment = i / columns, position = i % columns / of.dim;
+    const int column = int(i % of.dim);
+    const Segment ids = segment_of(lookup.offsets, segment, lookup.capacity);
+    if (position >= ids.end - ids.begin) continue;
+    const uint32_t row = lookup.inverse[lookup.first_id + ids.begin + position] - rows.first;
+    if (row >= rows.count) continue;
+    const float term = d_x[i];
+    if (of.sums && term - term == 0)
+      add_order_free(sums + int64_t(row) * of.dim + order_free_word(column, of.dim), llrint(term / unit));
+    else
+      atomicAdd(of.d_embeddings + (int64_t(rows.first) + row) * of.dim + column, term);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) finish_kernel(const OrderFree of) {
+  wait_for_stream();
+  const OrderFreeRows rows = order_free_rows(of);
+  const double unit = of.units->unit;
+  const int64_t words = int64_t(rows.count) * of.dim;
+  float* const d_embeddings = of.d_embeddings + int64_t(rows.first) * of.dim;
+  for (int64_t i = grid_thread(); i < words; i += grid_threads()) {
+    const int column = int(i % of.dim);
+    const int64_t word = i - column + order_free_word(column, of.dim);
+    unsigned long long sum = 0;
+    for (uint32_t copy = 0; copy < rows.copies; ++copy) sum += of.sums[copy * words + word];
+    d_embeddings[i] += float(double(int64_t(sum)) * unit);
+  }
+}
+
+}  // namespace
+
+OrderFree order_free(Workspace& workspace, const recis_tile& tile, bool unordered, float* d_embeddings) {
+  const recis_lookup& lookup = tile.lookup;
+  OrderFree of{};
+  of.range = tile.range;
+  of.unique = uint32_t(std::min<int64_t>(lookup.unique, INT32_MAX));
+  of.dim = int(lookup.dim);
+  of.d_embeddings = d_embeddings;
+  while (int64_t(1) << of.log_terms < lookup.capacity) ++of.log_terms;
+  if (unordered) return of;
+  const int64_t one = int64_t(of.unique) * of.dim, word = sizeof(*of.sums);
+  of.sums = workspace.take<unsigned long long>(std::max(one, std::min(kSumsBytes / word, kMostSums * one)));
+  of.units = workspace.take<OrderFreeUnits>(1);
+  return of;
+}
+
+int clear_order_free(const char* op, const OrderFree& of, recis_stream_t stream) {
+  const int64_t words = std::max(int64_t(of.unique) * of.dim, kSumsBytes / int64_t(sizeof(*of.sums)));
+  return launch(op, clear_kernel, blocks_for(words), kThreads, 0, stream, of);
+}
+
+int add_order_free(const char* op, const OrderFree& of, const recis_tile& tile, const float* d_x,
+                   recis_stream_t stream) {
+  const int64_t count = tile.lookup.segments * tile.tile_len * tile.lookup.dim;
+  if (of.sums)
+    if (int status = launch(op, largest_kernel, blocks_for(count), kThreads, 0, stream, d_x, count, of.units))
+      return status;
+  return launch(op, add_kernel, blocks_for(count), kThreads, 0, stream, of, tile.lookup, tile.tile_len, d_x);
+}
+
+int finish_order_free(const char* op, const OrderFree& of, recis_stream_t stream) {
+  return launch(op, finish_kernel, blocks_for(int64_t(of.unique) * of.dim), kThreads, 0, stream, of);
+}
+
+}  // namespace recis

@@ -1,0 +1,93 @@
+// Sums of a tile's gradient over the ids that share an embedding, the same in whatever order they are made: as
+// whole numbers of 64 bits, in units of a power of two below the largest term, added to in memory.
+//
+// Of n terms that are at most 2^e, the units are 2^(e + log2 n - 62): a million of them have 42 bits below the largest
+// possible one, where a float has 24 below itself. Terms that are infinite or not numbers are added to the gradient
+// itself, as floats: there the order does not matter either.
+#pragma once
+
+#include "common.cuh"
+#include "lookup.cuh"
+
+namespace recis {
+
+// In memory.
+struct OrderFreeUnits {
+  double unit;
+  uint32_t largest;  // the bits of the largest term, if it is looked for
+};
+
+struct OrderFree {
+  unsigned long long* sums;  // [copies, rows, dim], a row's columns as order_free_word() says; null: floats are added
+                             // as they are, in an order that is each run's own
+  OrderFreeUnits* units;
+  const uint32_t* range;     // which embeddings are the tile's; null: all
+  uint32_t unique;
+  int dim;
+  int log_terms;             // at most 2^log_terms terms a sum
+  float* d_embeddings;       // [unique, dim]
+};
+
+// The embeddings that are a tile's, and how many copies their sums have: blocks that take turns among them wait less
+// for each other where there are few.
+struct OrderFreeRows {
+  uint32_t first, count, copies;
+};
+constexpr int64_t kSumsBytes = 4 << 20;
+constexpr uint32_t kMostSums = 4;
+__device__ __forceinline__ OrderFreeRows order_free_rows(const OrderFree& of) {
+  uint32_t first = 0, count = of.unique;
+  if (of.range) {
+    first = min(of.range[0], of.unique);
+    count = min(max(of.range[1], first), of.unique) - first;
+  }
+  const int64_t bytes = int64_t(max(count, 1u)) * of.dim * int64_t(sizeof(long long));
+  return {first, count, uint32_t(max(int64_t(1), min(kSumsBytes / bytes, int64_t(kMostSums))))};
+}
+// A block's copy.
+__device__ __forceinline__ unsigned long long* own_sums(const OrderFree& of, const OrderFreeRows& rows) {
+  return of.sums + int64_t(blockIdx.x % rows.copies) * rows.count * of.dim;
+}
+
+// Where a column lies in its row. Of eight columns, lane q of four has 2q and 2q + 1, as the tensor cores deal them:
+// what the lanes add at once is one sector.
+__device__ __forceinline__ int order_free_word(int column, int dim) {
+  const int first = column & ~7;
+  return first + 8 > dim ? column : first + column % 2 * 4 + column % 8 / 2;
+}
+
+// The unit of terms that are at most 2^log_largest in size, so that no sum is above 2^kUnitBits of them.
+constexpr int kUnitBits = 62;
+__device__ __forceinline__ double order_free_unit(int log_largest, int log_terms) {
+  constexpr int kBias = 1023;
+  return __longlong_as_double(int64_t(log_largest + log_terms - kUnitBits + kBias) << 52);
+}
+
+// Adds a term, in units.
+__device__ __forceinline__ void add_order_free(unsigned long long* sum, long long term) {
+#ifdef RECIS_SIMT
+  atomicAdd(sum, static_cast<unsigned long long>(term));
+#else
+  asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(sum), "l"(term) : "memory");
+#endif
+}
+
+// Adds two neighbours to a gradient, in whatever order.
+__device__ __forceinline__ void add_unordered(float* to, float2 terms) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("red.relaxed.gpu.global.add.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(terms.x), "f"(terms.y) : "memory");
+#else
+  atomicAdd(to, terms.x);
+  atomicAdd(to + 1, terms.y);
+#endif
+}
+
+// Cuts the memory of a tile's sums, if they are to be repeatable.
+OrderFree order_free(Workspace& workspace, const recis_tile& tile, bool unordered, float* d_embeddings);
+// Each enqueues its part: zeros for the sums; what a gradient d_x [rows, tile_len * dim] adds; and the sums to
+// d_embeddings.
+int clear_order_free(const char* op, const OrderFree& of, recis_stream_t stream);
+int add_order_free(const char* op, const OrderFree& of, const recis_tile& tile, const float* d_x, recis_stream_t stream);
+int finish_order_free(const char* op, const OrderFree& of, recis_stream_t stream);
+
+}  // namespace recis
