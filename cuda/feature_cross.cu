@@ -5,7 +5,7 @@
 namespace recis {
 namespace {
 
-constexpr int kBlock = 128, kWarps = kBlock / 32;
+constexpr int kBlock = 128;
 // Ids that a block sorts in shared memory.
 constexpr int kTile = 1024, kTileBits = 10;
 
@@ -51,8 +51,9 @@ __device__ uint32_t distinct_of_warp(const Side& side, Segment segment) {
 }
 
 // Merges sorted runs of 2^bits entries in pairs; equal ids stay in order.
+template <int block>
 __device__ void merge_runs(Entries in, Entries out, uint32_t count, int bits) {
-  for (uint32_t i = threadIdx.x; i < count; i += kBlock) {
+  for (uint32_t i = threadIdx.x; i < count; i += block) {
     const uint32_t run = i >> bits, other = run ^ 1;
     const uint32_t begin = min(other << bits, count), end = min(begin + (1u << bits), count);
     const int64_t id = in.ids[i];
@@ -72,11 +73,13 @@ __device__ void merge_runs(Entries in, Entries out, uint32_t count, int bits) {
 }
 
 // Moves the first of every run of equal ids to the front of `out`, which may be `in`.
+template <int block>
 __device__ uint32_t deduplicate(Entries in, Entries out, uint32_t count) {
+  constexpr unsigned kWarps = block / 32;
   __shared__ uint32_t firsts_of_warps[kWarps];
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   uint32_t distinct = 0;
-  for (uint32_t begin = 0; begin < count; begin += kBlock) {
+  for (uint32_t begin = 0; begin < count; begin += block) {
     const uint32_t i = begin + threadIdx.x;
     const int64_t id = i < count ? in.ids[i] : 0;
     const float weight = i < count ? in.weights[i] : 0;
@@ -101,6 +104,7 @@ __device__ uint32_t deduplicate(Entries in, Entries out, uint32_t count) {
 
 // Writes the distinct ids of any number by a block: sorts tiles in shared memory, and merges them.
 // Returns how many.
+template <int block>
 __device__ uint32_t distinct_of_block(const Side& side, Segment segment) {
   __shared__ int64_t ids[2][kTile];
   __shared__ float weights[2][kTile];
@@ -109,42 +113,44 @@ __device__ uint32_t distinct_of_block(const Side& side, Segment segment) {
   for (uint32_t begin = 0; begin < count; begin += kTile) {
     const uint32_t tile = min(count - begin, uint32_t(kTile));
     int from = 0;
-    for (uint32_t i = threadIdx.x; i < tile; i += kBlock) {
+    for (uint32_t i = threadIdx.x; i < tile; i += block) {
       ids[0][i] = side.column.values[segment.begin + begin + i];
       weights[0][i] = weight_of(side.column, segment.begin + begin + i);
     }
     __syncthreads();
     for (int bits = 0; 1u << bits < tile; ++bits, from ^= 1)
-      merge_runs({ids[from], weights[from]}, {ids[from ^ 1], weights[from ^ 1]}, tile, bits);
-    for (uint32_t i = threadIdx.x; i < tile; i += kBlock) {
+      merge_runs<block>({ids[from], weights[from]}, {ids[from ^ 1], weights[from ^ 1]}, tile, bits);
+    for (uint32_t i = threadIdx.x; i < tile; i += block) {
       a.ids[begin + i] = ids[from][i];
       a.weights[begin + i] = weights[from][i];
     }
     __syncthreads();
   }
   for (int bits = kTileBits; 1u << bits < count; ++bits) {
-    merge_runs(a, b, count, bits);
+    merge_runs<block>(a, b, count, bits);
     const Entries swap = a;
     a = b;
     b = swap;
   }
-  return deduplicate(a, side.distinct.from(segment.begin), count);
+  return deduplicate<block>(a, side.distinct.from(segment.begin), count);
 }
 
 // Calls f(t) for every bit t of `words`, in order.
-template <class F>
-__device__ __forceinline__ void for_each_bit(const unsigned* words, F f) {
-  for (unsigned word = 0; word < kWarps; ++word)
+template <unsigned count, class F>
+__device__ __forceinline__ void for_each_bit(const unsigned (&words)[count], F f) {
+  for (unsigned word = 0; word < count; ++word)
     for (unsigned rest = words[word]; rest; rest &= rest - 1) f(word * 32 + unsigned(__ffs(int(rest))) - 1);
 }
 
-// The distinct ids of `rows_a_block` rows of either side by a block: of rows of one id a thread each, of
-// short ones a warp, of others the block. Thread t looks at row t / 2 of side t % 2.
-__global__ void __launch_bounds__(kBlock) distinct_kernel(Sides sides, int64_t rows, int64_t rows_a_block) {
-  wait_for_stream();
+// The distinct ids of `rows_a_block` rows of either side, from `first_row` on, by a block: of rows of one id a thread
+// each, of short ones a warp, of others the block. Thread t looks at row t / 2 of side t % 2.
+template <int block>
+__device__ __forceinline__ void distinct_of_rows(const Sides& sides, int64_t first_row, int64_t rows_a_block,
+                                                 int64_t rows) {
+  constexpr unsigned kWarps = block / 32;
   __shared__ unsigned short_rows[kWarps], long_rows[kWarps];  // a bit for each thread
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const auto row_of = [&](unsigned thread) { return blockIdx.x * rows_a_block + thread / 2; };
+  const auto row_of = [&](unsigned thread) { return first_row + thread / 2; };
   const auto segment_in = [&](const Side& side, int64_t row) {
     return segment_of(side.column.offsets, row, side.column.capacity);
   };
@@ -174,9 +180,14 @@ __global__ void __launch_bounds__(kBlock) distinct_kernel(Sides sides, int64_t r
   });
   for_each_bit(long_rows, [&](unsigned thread) {
     const Side& side = sides.of[thread % 2];
-    const uint32_t distinct = distinct_of_block(side, segment_in(side, row_of(thread)));
+    const uint32_t distinct = distinct_of_block<block>(side, segment_in(side, row_of(thread)));
     if (threadIdx.x == 0) side.counts[row_of(thread)] = distinct;
   });
+}
+
+__global__ void __launch_bounds__(kBlock) distinct_kernel(Sides sides, int64_t rows, int64_t rows_a_block) {
+  wait_for_stream();
+  distinct_of_rows<kBlock>(sides, blockIdx.x * rows_a_block, rows_a_block, rows);
 }
 
 struct PairsOf {
@@ -197,10 +208,17 @@ __device__ __forceinline__ int64_t row_of_pair(const int64_t* begins, int64_t ro
   return first;
 }
 
-__global__ void __launch_bounds__(kThreads)
-    pairs_kernel(Sides sides, int64_t rows, const int64_t* begins, int64_t* values, int32_t* offsets,
-                 float* weights, int64_t capacity, int64_t* pairs) {
-  wait_for_stream();
+// The result.
+struct Out {
+  int64_t* values;
+  int32_t* offsets;
+  float* weights;
+  int64_t capacity;
+  int64_t* pairs;
+};
+
+__device__ __forceinline__ void write_pairs(const Sides& sides, int64_t rows, const int64_t* begins, const Out& out) {
+  const auto& [values, offsets, weights, capacity, pairs] = out;
   const Side &x = sides.of[0], &y = sides.of[1];
   for (int64_t row = grid_thread(); row <= rows; row += grid_threads())
     offsets[row] = int32_t(min(begins[row], capacity));
@@ -216,6 +234,25 @@ __global__ void __launch_bounds__(kThreads)
     values[place] = int64_t(murmur(x.distinct.ids[i], y.distinct.ids[j]));
     weights[place] = x.distinct.weights[i] * y.distinct.weights[j];
   }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    pairs_kernel(Sides sides, int64_t rows, const int64_t* begins, Out out) {
+  wait_for_stream();
+  write_pairs(sides, rows, begins, out);
+}
+
+// All of it by one block: of so little, launches would take longer than the work.
+constexpr int kFewBlock = 1024, kFewIds = 2048;
+__global__ void __launch_bounds__(kFewBlock) few_kernel(Sides sides, int64_t rows, int64_t* begins, Out out) {
+  wait_for_stream();
+  for (int64_t first = 0; first < rows; first += kFewBlock / 2) {
+    distinct_of_rows<kFewBlock>(sides, first, kFewBlock / 2, rows);
+    __syncthreads();
+  }
+  offsets_of_block<kFewIds / kFewBlock>(PairsOf{sides.of[0].counts, sides.of[1].counts}, rows, begins);
+  __syncthreads();
+  write_pairs(sides, rows, begins, out);
 }
 
 struct Scratch {
@@ -285,6 +322,10 @@ extern "C" int recis_feature_cross_forward(const recis_ragged* x, const recis_ra
   const Scratch scratch = take(memory, *x, *y, rows);
   const Sides& sides = scratch.sides;
 
+  // Offsets have 32 bits.
+  const Out out{values, offsets, weights, std::min(capacity, int64_t(INT32_MAX)), pairs};
+  if (rows <= kFewIds && x->capacity <= kFewIds && y->capacity <= kFewIds && capacity <= 4 * kFewIds)
+    return launch(op, few_kernel, 1, kFewBlock, 0, stream, sides, rows, scratch.begins, out);
   const int64_t rows_a_block = min(rows / (132 * 16) + 1, int64_t(kBlock / 2));
   const unsigned blocks = unsigned((rows + rows_a_block - 1) / rows_a_block);
   if (rows > 0)
@@ -293,8 +334,6 @@ extern "C" int recis_feature_cross_forward(const recis_ragged* x, const recis_ra
   if (int status = offsets_of(op, PairsOf{sides.of[0].counts, sides.of[1].counts}, rows, scratch.begins,
                               scratch.sums, offsets_bytes(rows), stream))
     return status;
-  // Offsets have 32 bits.
-  const int64_t most = min(capacity, int64_t(INT32_MAX));
-  return launch(op, pairs_kernel, blocks_for(max(most, rows + 1)), kThreads, 0, stream, sides, rows,
-                scratch.begins, values, offsets, weights, most, pairs);
+  return launch(op, pairs_kernel, blocks_for(max(out.capacity, rows + 1)), kThreads, 0, stream, sides, rows,
+                scratch.begins, out);
 }

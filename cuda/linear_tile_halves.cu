@@ -23,8 +23,10 @@ HalfLayer cut_blocks(const recis_linear_size& size, Workspace& memory) {
   const int64_t output_tiles = layer.output_tiles();
   layer.weight.units = memory.take<Unit>(output_tiles * layer.weight_units<F>() * kTileColumns);
   layer.weight.unscale = memory.take<float>(output_tiles * layer.groups());
+  layer.weight.norm = memory.take<float>(output_tiles * layer.groups());
   layer.d_y.units = memory.take<Unit>(output_tiles * layer.padded_rows * (kTileColumns / kUnit) * F::kParts);
   layer.d_y.unscale = memory.take<float>(layer.padded_rows / F::kStep * output_tiles);
+  layer.d_y.norm = memory.take<float>(layer.padded_rows / F::kStep * output_tiles);
   return layer;
 }
 
@@ -85,6 +87,7 @@ HalfLayer cut_layer(const Runs& runs, const recis_linear_size& size, Workspace& 
     if (i + 1 < count) run.room = std::min(run.room, all[i + 1].first_column - run.first_column);
     take_table<F>(layer.runs, i, memory);
     run.places = memory.take<uint32_t>(int64_t(run.positions) * layer.padded_rows);
+    run.most = memory.take<uint32_t>(places_blocks(layer, run));
   }
   return layer;
 }

@@ -37,6 +37,7 @@ struct HalfRun {
   HalfTable* table;
   float* largest;         // [kLargestBlocks]
   uint32_t* places;       // [positions, padded rows], from the range's first on
+  uint32_t* most;         // [places_blocks()] how often an embedding is among a block's places, at most
 };
 
 struct HalfRuns {
@@ -48,19 +49,21 @@ struct HalfRuns {
 struct HalfBlocks {
   Unit* units;
   float* unscale;
+  float* norm;  // as `unscale`: the largest of the patch's columns (weight) or rows (d_y) as vectors of all outputs
 };
 
 // Where the places of each run are, for who knows of a run only where its columns begin; in memory.
 struct HalfDirectory {
-  struct {
-    int first_column;
-    const uint32_t* places;
-  } run[kMaxDense + kMaxTiles];
+  struct Run {
+    int first_column, blocks;
+    const uint32_t *places, *most;
+  };
+  Run run[kMaxDense + kMaxTiles];
   int count;
 
-  __device__ const uint32_t* places_of(int first_column) const {
+  __device__ const Run* find(int first_column) const {
     for (int i = 0; i < count; ++i)
-      if (run[i].first_column == first_column) return run[i].places;
+      if (run[i].first_column == first_column) return run + i;
     return nullptr;
   }
 };

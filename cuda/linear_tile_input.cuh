@@ -14,11 +14,14 @@ struct InputShared {
   float unscale[kStages][2];
   Ring<kStages> ring;
   Gate d_y_filled;
-  uint32_t most_row, most_column;  // bits of the largest of the patches' unscales
+  uint32_t most_row, most_column;  // bits of the largest of the patches' norms
+  uint32_t terms;                  // of a sum, at most
 };
 
-// Products of scaled factors, summed over a tile of outputs, are below 2^37.
-constexpr int kLogProducts = 37;
+// Where factors have one part, sums of so many terms are in pairs: units are then below what the factors' rounding
+// makes of a term, half of it for 11 bits.
+template <class F>
+constexpr int kPairLogTerms = F::kParts == 2 ? -1 : F::kBfloat ? 15 : 12;
 
 struct HalfInput {
   HalfBlocks d_y, weight;  // of a layer of one output tile
@@ -28,12 +31,19 @@ struct HalfInput {
   OrderFree sums;
 };
 
-// The largest of some, by all threads of a block; there behind the barrier that follows.
-__device__ __forceinline__ void find_most_unscale(const float* unscales, int count, uint32_t& most) {
+// The largest of some norms, by all threads of a block; there behind the barrier that follows.
+__device__ __forceinline__ void find_most(const float* norms, int count, uint32_t& most) {
   uint32_t mine = 0;  // the bits of positive floats are in their order
-  for (int i = int(threadIdx.x); i < count; i += kProductThreads) mine = max(mine, __float_as_uint(unscales[i]));
+  for (int i = int(threadIdx.x); i < count; i += kProductThreads) mine = max(mine, __float_as_uint(norms[i]));
   mine = __reduce_max_sync(~0u, mine);
   if (threadIdx.x % 32 == 0) atomicMax(&most, mine);
+}
+// Likewise a sum.
+__device__ __forceinline__ void add_up(const uint32_t* counts, int count, uint32_t& sum) {
+  uint32_t mine = 0;
+  for (int i = int(threadIdx.x); i < count; i += kProductThreads) mine += counts[i];
+  mine = __reduce_add_sync(~0u, mine);
+  if (threadIdx.x % 32 == 0) atomicAdd(&sum, mine);
 }
 
 // By one thread.
@@ -66,7 +76,8 @@ __device__ __forceinline__ void bring_input(const HalfInput& p, int first_row, i
   }
 }
 
-__device__ __forceinline__ int log_of(float power_of_two) { return int(__float_as_uint(power_of_two) >> 23) - 127; }
+// The least power of two above a float, by its bits; as far as its inverse is one too.
+__device__ __forceinline__ int log_above(uint32_t bits) { return min(max(int(bits >> 23) - 126, -126), 126); }
 __device__ __forceinline__ float power_of_two(int log) { return __uint_as_float(uint32_t(log + 127) << 23); }
 
 template <class F, bool unordered>
@@ -76,17 +87,19 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
   using Shared = InputShared<F>;
   constexpr int kUnits = Shared::kColumns / kUnit;
   auto& shared = *dynamic_shared<Shared>();
-  const uint32_t* const places = p.directory->places_of(p.first_column);
-  if (!places) return;
+  const HalfDirectory::Run* const run = p.directory->find(p.first_column);
+  if (!run) return;
+  const uint32_t* const places = run->places;
   if (threadIdx.x == 0) {
     shared.ring.make(1);
     shared.d_y_filled.make(1);
-    shared.most_row = shared.most_column = 0;
+    shared.most_row = shared.most_column = shared.terms = 0;
   }
   __syncthreads();
   if constexpr (!unordered) {
-    find_most_unscale(p.d_y.unscale, p.padded_rows / F::kStep, shared.most_row);
-    find_most_unscale(p.weight.unscale + p.first_column / kUnit, p.columns / kUnit, shared.most_column);
+    find_most(p.d_y.norm, p.padded_rows / F::kStep, shared.most_row);
+    find_most(p.weight.norm + p.first_column / kUnit, p.columns / kUnit, shared.most_column);
+    add_up(run->most, run->blocks, shared.terms);
     __syncthreads();
   }
   const int row_tiles = p.padded_rows / kTileRows, first_row = int(blockIdx.x) % row_tiles * kTileRows;
@@ -99,14 +112,20 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
   }
   const int row = first_row + int(threadIdx.x) / 32 * 16 + lane / 4;
   float row_unscale = p.d_y.unscale[row / F::kStep], column_share = 1;
+  bool in_pairs = false;
   if constexpr (!unordered) {
-    // To whole units by powers of two: nothing else is rounded.
-    const float most_row = __uint_as_float(shared.most_row), most_column = __uint_as_float(shared.most_column);
-    row_unscale = row_unscale / most_row * power_of_two(kUnitBits - kLogProducts - p.sums.log_terms);
-    column_share = 1 / most_column;
-    if (blockIdx.x == 0 && threadIdx.x == 0)
-      p.sums.units->unit =
-          order_free_unit(kLogProducts + log_of(most_row) + log_of(most_column), p.sums.log_terms);
+    // To whole units by powers of two: nothing else is rounded. No product of a row and a column is above that of
+    // their norms.
+    const int log_terms = 32 - __clz(int(max(shared.terms, 1u) - 1));
+    const int log_row = log_above(shared.most_row), log_column = log_above(shared.most_column);
+    in_pairs = log_terms <= kPairLogTerms<F>;
+    const int bits = in_pairs ? kPairBits : kSumBits;
+    row_unscale *= power_of_two(-log_row);
+    column_share = power_of_two(-log_column) * power_of_two(bits - log_terms);
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+      p.sums.units->unit = order_free_unit(log_row + log_column, log_terms, bits);
+      p.sums.units->in_pairs = in_pairs;
+    }
   }
   const OrderFreeRows rows = order_free_rows(p.sums);
   const int dim = p.sums.dim, embedding_units = dim / kUnit;
@@ -153,11 +172,18 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
       for_each_term([&](uint32_t offset, float2 terms) { add_unordered(d_embeddings + offset, terms); });
     } else {
       float all = 0;  // not a number, if a term is none or infinite
-      for_each_term([&](uint32_t offset, float2 terms) {
-        all = fmaf(terms.x, 0, fmaf(terms.y, 0, all));
-        add_order_free(sums + offset, __float2ll_rn(terms.x));
-        add_order_free(sums + offset + 4, __float2ll_rn(terms.y));
-      });
+      const auto note = [&](float2 terms) { all = fmaf(terms.x, 0, fmaf(terms.y, 0, all)); };
+      if (in_pairs)
+        for_each_term([&](uint32_t offset, float2 terms) {
+          note(terms);
+          add_order_free(sums + offset / 2, pair_of(__float2int_rn(terms.x), __float2int_rn(terms.y)));
+        });
+      else
+        for_each_term([&](uint32_t offset, float2 terms) {
+          note(terms);
+          add_order_free(sums + offset, __float2ll_rn(terms.x));
+          add_order_free(sums + offset + 4, __float2ll_rn(terms.y));
+        });
       if (all != 0)
         for_each_term([&](uint32_t offset, float2 terms) {
           if (terms.x - terms.x != 0) atomicAdd(d_embeddings + offset, terms.x);

@@ -27,6 +27,49 @@ __device__ __forceinline__ float load_patch(Pack<float> (&x)[kPatchItems<F>][2],
   return scale_for(largest_of_block(largest));
 }
 
+// What norms are too small by at most, so that they stay bounds.
+constexpr float kNormSlack = 1.0f + 1.0f / 64;
+
+__device__ __forceinline__ float squares(const Pack<float> (&x)[2], int i, float scale) {
+  const float value = size_of(x[i / 4].value[i % 4]) * scale;
+  return value * value;
+}
+
+// The largest of a patch's lines as vectors, in its scale, if so many threads have a line.
+template <class F, int threads>
+__device__ __forceinline__ float largest_line(const Pack<float> (&x)[kPatchItems<F>][2], float scale) {
+  float largest = 0;
+#pragma unroll
+  for (int k = 0; k < kPatchItems<F>; ++k) {
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) sum += squares(x[k], i, scale);
+    for (int distance = threads / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
+    largest = max(largest, sum);
+  }
+  __syncthreads();  // the scale has been read
+  return sqrtf(largest_of_block(largest)) * kNormSlack;
+}
+
+// The largest of its columns, if a step of them is a line.
+template <class F>
+__device__ __forceinline__ float largest_column(const Pack<float> (&x)[kPatchItems<F>][2], float scale) {
+  constexpr int kGroups = F::kStep / kUnit, kWarps = kThreads / 32;
+  __shared__ float sums[kWarps][F::kStep];
+#pragma unroll
+  for (int i = 0; i < kUnit; ++i) {
+    float sum = 0;
+#pragma unroll
+    for (int k = 0; k < kPatchItems<F>; ++k) sum += squares(x[k], i, scale);
+    for (int distance = 16; distance >= kGroups; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
+    if (threadIdx.x % 32 < kGroups) sums[threadIdx.x / 32][threadIdx.x % 32 * kUnit + i] = sum;
+  }
+  __syncthreads();
+  float sum = 0;
+  for (int warp = 0; warp < kWarps && threadIdx.x < F::kStep; ++warp) sum += sums[warp][threadIdx.x];
+  return sqrtf(largest_of_block(sum)) * kNormSlack;
+}
+
 // 128 outputs by a step of a run's columns.
 template <class F>
 __device__ __forceinline__ void split_weight(const HalfLayer& layer, const float* weight, int chunk,
@@ -56,6 +99,10 @@ __device__ __forceinline__ void split_weight(const HalfLayer& layer, const float
     if (line == 0 && first_group + group < layer.groups())
       layer.weight.unscale[int64_t(output_tile) * layer.groups() + first_group + group] = 1 / scale;
   }
+  const float norm = unscale_of(largest_column<F>(x, scale), 1 / scale);
+  if (threadIdx.x < kGroups && first_group + int(threadIdx.x) < layer.groups() &&
+      column + int(threadIdx.x) * kUnit < run.room)
+    layer.weight.norm[int64_t(output_tile) * layer.groups() + first_group + threadIdx.x] = norm;
 }
 
 // Where a table's rows are that are a tile's own.
@@ -84,11 +131,19 @@ __device__ __forceinline__ void find_largest(const HalfRun& run, int block) {
 
 // 128 positions of 32 rows.
 constexpr int kTurnRows = 32, kTurnPositions = 128;
+// Counters of how often embeddings are among them, shared by those that are equal modulo so many.
+constexpr int kTimes = 2048;
+__host__ __device__ inline int places_blocks(const HalfLayer& layer, const HalfRun& run) {
+  return layer.padded_rows / kTurnRows * ((run.positions + kTurnPositions - 1) / kTurnPositions);
+}
+
 __device__ __forceinline__ void turn_places(const HalfLayer& layer, const HalfRun& run, int block) {
   constexpr int kWarps = kThreads / 32, kRows = kTurnRows / kWarps, kLanes = kTurnPositions / 32;
   __shared__ uint32_t turned[kTurnPositions][kTurnRows + 1];
   __shared__ int64_t begins[kTurnRows];
   __shared__ int lengths[kTurnRows];
+  __shared__ uint32_t times[kTimes];
+  for (int i = int(threadIdx.x); i < kTimes; i += kThreads) times[i] = 0;
   const int row_blocks = layer.padded_rows / kTurnRows;
   const int first_row = block % row_blocks * kTurnRows, first_position = block / row_blocks * kTurnPositions;
   const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32;
@@ -118,22 +173,24 @@ __device__ __forceinline__ void turn_places(const HalfLayer& layer, const HalfRu
     for (int j = 0; j < kLanes; ++j) {
       const uint32_t place = places[i][j] - rows.first;  // what is below becomes large
       turned[32 * j + lane][warp * kRows + i] = place < rows.count ? place : kNowhere;
+      if (place < rows.count) atomicAdd(&times[place % kTimes], 1u);
     }
   __syncthreads();
+  uint32_t most = 0;
+  for (int i = int(threadIdx.x); i < kTimes; i += kThreads) most = max(most, times[i]);
+  const float most_of_block = largest_of_block(float(most));  // exact: there are 4096 places
+  if (threadIdx.x == 0) run.most[block] = uint32_t(most_of_block);
 #pragma unroll 4
   for (int position = warp; position < min(kTurnPositions, run.positions - first_position); position += kWarps)
     run.places[int64_t(first_position + position) * layer.padded_rows + first_row + lane] = turned[position][lane];
-}
-
-__host__ __device__ inline int places_blocks(const HalfLayer& layer, const HalfRun& run) {
-  return layer.padded_rows / kTurnRows * ((run.positions + kTurnPositions - 1) / kTurnPositions);
 }
 
 __device__ __forceinline__ void write_directory(const HalfLayer& layer) {
   const int run = int(threadIdx.x);
   if (run == 0) layer.directory->count = layer.runs.count;
   if (run < layer.runs.count)
-    layer.directory->run[run] = {layer.runs.run[run].first_column, layer.runs.run[run].places};
+    layer.directory->run[run] = {layer.runs.run[run].first_column, places_blocks(layer, layer.runs.run[run]),
+                                 layer.runs.run[run].places, layer.runs.run[run].most};
 }
 
 // Each block does one of three things, those first that wait longest for memory: it turns places, looks for
@@ -206,7 +263,11 @@ __global__ void __launch_bounds__(kThreads) split_gradient_kernel(const HalfLaye
     for (int part = 0; part < F::kParts; ++part)
       units[(line / 8 * kUnits + group * F::kParts + part) * 8 + line % 8] = parts[part];
   }
-  if (threadIdx.x == 0) layer.d_y.unscale[step * output_tiles + output_tile] = 1 / scale;
+  const float norm = unscale_of(largest_line<F, kGroups>(x, scale), 1 / scale);
+  if (threadIdx.x == 0) {
+    layer.d_y.unscale[step * output_tiles + output_tile] = 1 / scale;
+    layer.d_y.norm[step * output_tiles + output_tile] = norm;
+  }
 }
 
 }  // namespace recis

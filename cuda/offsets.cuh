@@ -10,10 +10,10 @@ constexpr int kOffsetsThreads = 1024;
 // Rows of a thread in the one block, when there are more rows than threads.
 constexpr int kOffsetsRows = 8;
 
-// offsets[i + 1] = length(0) + ... + length(i) by one block, a warp `rows_a_thread` * 32 rows.
+// offsets[i + 1] = length(0) + ... + length(i) by all threads of a block, a warp `rows_a_thread` * 32 rows; there behind
+// the barrier that follows.
 template <int rows_a_thread, class T, class Length>
-__global__ void __launch_bounds__(kOffsetsThreads) offsets_kernel(Length length, int64_t rows, T* offsets) {
-  wait_for_stream();
+__device__ __forceinline__ void offsets_of_block(Length length, int64_t rows, T* offsets) {
   __shared__ T ends[32];
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   const int64_t first = int64_t(warp) * rows_a_thread * 32 + lane;
@@ -41,6 +41,12 @@ __global__ void __launch_bounds__(kOffsetsThreads) offsets_kernel(Length length,
   for (int k = 0; k < rows_a_thread; ++k)
     if (first + k * 32 < rows) offsets[first + k * 32 + 1] = before + sum[k];
   if (threadIdx.x == 0) offsets[0] = 0;
+}
+
+template <int rows_a_thread, class T, class Length>
+__global__ void __launch_bounds__(kOffsetsThreads) offsets_kernel(Length length, int64_t rows, T* offsets) {
+  wait_for_stream();
+  offsets_of_block<rows_a_thread>(length, rows, offsets);
 }
 
 // offsets[i + 1] = length(i).

@@ -35,8 +35,8 @@ __global__ void __launch_bounds__(kThreads)
   if (of.sums) {
     int log_largest;
     frexpf(__uint_as_float(of.units->largest), &log_largest);
-    unit = order_free_unit(log_largest, of.log_terms);
-    if (grid_thread() == 0) of.units->unit = unit;
+    unit = order_free_unit(log_largest, of.log_terms, kSumBits);
+    if (grid_thread() == 0) of.units->unit = unit, of.units->in_pairs = false;
   }
   const int64_t columns = tile_len * of.dim;
   for (int64_t i = grid_thread(); i < lookup.segments * columns; i += grid_threads()) {
@@ -58,14 +58,24 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const OrderFree of) {
   wait_for_stream();
   const OrderFreeRows rows = order_free_rows(of);
   const double unit = of.units->unit;
+  const bool in_pairs = of.units->in_pairs;
   const int64_t words = int64_t(rows.count) * of.dim;
   float* const d_embeddings = of.d_embeddings + int64_t(rows.first) * of.dim;
-  for (int64_t i = grid_thread(); i < words; i += grid_threads()) {
-    const int column = int(i % of.dim);
-    const int64_t word = i - column + order_free_word(column, of.dim);
+  const auto sum_at = [&](int64_t word) {
     unsigned long long sum = 0;
     for (uint32_t copy = 0; copy < rows.copies; ++copy) sum += of.sums[copy * words + word];
-    d_embeddings[i] += float(double(int64_t(sum)) * unit);
+    return sum;
+  };
+  for (int64_t i = grid_thread(); i < words; i += grid_threads()) {
+    const int column = int(i % of.dim);
+    double sum;
+    if (in_pairs) {
+      const unsigned long long pair = sum_at(i / 2);
+      sum = i % 2 == 0 ? low_of(pair) : high_of(pair);
+    } else {
+      sum = double(int64_t(sum_at(i - column + order_free_word(column, of.dim))));
+    }
+    d_embeddings[i] += float(sum * unit);
   }
 }
 

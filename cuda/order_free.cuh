@@ -2,8 +2,9 @@
 // whole numbers of 64 bits, in units of a power of two below the largest term, added to in memory.
 //
 // Of n terms that are at most 2^e, the units are 2^(e + log2 n - 62): a million of them have 42 bits below the largest
-// possible one, where a float has 24 below itself. Terms that are infinite or not numbers are added to the gradient
-// itself, as floats: there the order does not matter either.
+// possible one, where a float has 24 below itself. Where terms are less exact and few, two sums may share 64 bits,
+// with units of 2^(e + log2 n - 30): memory adds twice as many. Terms that are infinite or not numbers are added to the
+// gradient itself, as floats: there the order does not matter either.
 #pragma once
 
 #include "common.cuh"
@@ -15,11 +16,12 @@ namespace recis {
 struct OrderFreeUnits {
   double unit;
   uint32_t largest;  // the bits of the largest term, if it is looked for
+  bool in_pairs;     // whether two sums share 64 bits
 };
 
 struct OrderFree {
-  unsigned long long* sums;  // [copies, rows, dim], a row's columns as order_free_word() says; null: floats are added
-                             // as they are, in an order that is each run's own
+  unsigned long long* sums;  // [copies, rows, dim], a row's columns as order_free_word() says; or in pairs, dim / 2 a
+                             // row; null: floats are added as they are, in an order that is each run's own
   OrderFreeUnits* units;
   const uint32_t* range;     // which embeddings are the tile's; null: all
   uint32_t unique;
@@ -56,11 +58,11 @@ __device__ __forceinline__ int order_free_word(int column, int dim) {
   return first + 8 > dim ? column : first + column % 2 * 4 + column % 8 / 2;
 }
 
-// The unit of terms that are at most 2^log_largest in size, so that no sum is above 2^kUnitBits of them.
-constexpr int kUnitBits = 62;
-__device__ __forceinline__ double order_free_unit(int log_largest, int log_terms) {
+// The unit of 2^log_terms terms that are at most 2^log_largest in size, so that no sum has more bits than there are.
+constexpr int kSumBits = 62, kPairBits = 30;
+__device__ __forceinline__ double order_free_unit(int log_largest, int log_terms, int bits) {
   constexpr int kBias = 1023;
-  return __longlong_as_double(int64_t(log_largest + log_terms - kUnitBits + kBias) << 52);
+  return __longlong_as_double(int64_t(log_largest + log_terms - bits + kBias) << 52);
 }
 
 // Adds a term, in units.
@@ -70,6 +72,15 @@ __device__ __forceinline__ void add_order_free(unsigned long long* sum, long lon
 #else
   asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(sum), "l"(term) : "memory");
 #endif
+}
+
+// Two sums in 64 bits: what the lower one borrows, it gives back.
+__device__ __forceinline__ long long pair_of(int low, int high) {
+  return (static_cast<long long>(high) << 32) + low;
+}
+__device__ __forceinline__ int low_of(unsigned long long pair) { return int(uint32_t(pair)); }
+__device__ __forceinline__ int high_of(unsigned long long pair) {
+  return int((static_cast<long long>(pair) - low_of(pair)) >> 32);
 }
 
 // Adds two neighbours to a gradient, in whatever order.

@@ -92,12 +92,22 @@ __device__ __forceinline__ void copy_chunk(const T* in, T* out) {
   for (int k = 0; k < kChunk / 32; ++k) out[k * 32 + lane] = value[k];
 }
 
+// A column's values, and where they go.
+template <class Kept>
+struct Copy {
+  const int64_t* values;
+  const float* weights;
+  int64_t capacity;
+  Kept kept;
+  int64_t rows, out_capacity;
+  int64_t* out_values;
+  float* out_weights;
+};
+
 // Every warp takes chunks of the result, wherever rows begin: long and short rows cost the same.
 template <class Kept>
-__global__ void __launch_bounds__(kThreads, 6)
-    copy_kernel(const int64_t* values, const float* weights, int64_t capacity, Kept kept, int64_t rows,
-                const int32_t* out_offsets, int64_t out_capacity, int64_t* out_values, float* out_weights) {
-  wait_for_stream();
+__device__ __forceinline__ void copy_chunks(const Copy<Kept>& copy, const int32_t* out_offsets) {
+  const auto& [values, weights, capacity, kept, rows, out_capacity, out_values, out_weights] = copy;
   const int64_t count = min(max(int64_t(out_offsets[rows]), int64_t(0)), out_capacity);
   const int64_t chunks = (count + kChunk - 1) / kChunk;
   const int lane = threadIdx.x % 32;
@@ -123,18 +133,38 @@ __global__ void __launch_bounds__(kThreads, 6)
 }
 
 template <class Kept>
+__global__ void __launch_bounds__(kThreads, 6) copy_kernel(Copy<Kept> copy, const int32_t* out_offsets) {
+  wait_for_stream();
+  copy_chunks(copy, out_offsets);
+}
+
+// Of so few rows every block finds out by itself where they begin, rather than wait for another launch.
+constexpr int kFewRows = 2048;
+template <class Kept>
+__global__ void __launch_bounds__(kThreads, 6) copy_few_kernel(Copy<Kept> copy, int32_t* out_offsets) {
+  wait_for_stream();
+  __shared__ int32_t begins[kFewRows + 1];
+  // The sums are of unsigned numbers; the numbers are the same.
+  offsets_of_block<kFewRows / kThreads>(LengthOf<Kept>{copy.kept}, copy.rows, reinterpret_cast<uint32_t*>(begins));
+  __syncthreads();
+  for (int64_t i = grid_thread(); i <= copy.rows; i += grid_threads()) out_offsets[i] = begins[i];
+  copy_chunks(copy, begins);
+}
+
+template <class Kept>
 int truncate(const char* op, const recis_ragged& column, Kept kept, int64_t rows, int64_t* out_values,
              int32_t* out_offsets, float* out_weights, int64_t out_capacity, void* workspace,
              recis_stream_t stream) {
-  // The sums are of unsigned numbers; the numbers are the same.
-  auto* offsets = reinterpret_cast<uint32_t*>(out_offsets);
-  const LengthOf<Kept> length{kept};
-  const size_t bytes = offsets_bytes(rows);
-  if (int status = offsets_of(op, length, rows, offsets, workspace, bytes, stream)) return status;
-  if (rows == 0 || out_capacity == 0) return RECIS_OK;
+  const Copy<Kept> copy{column.values, column.weights, column.capacity, kept,
+                        rows,          out_capacity,   out_values,      out_weights};
   const unsigned blocks = blocks_for((out_capacity + kChunk - 1) / kChunk * 32);
-  return launch(op, copy_kernel<Kept>, blocks, kThreads, 0, stream, column.values, column.weights,
-                column.capacity, kept, rows, out_offsets, out_capacity, out_values, out_weights);
+  if (rows <= kFewRows)
+    return launch(op, copy_few_kernel<Kept>, blocks, kThreads, 0, stream, copy, out_offsets);
+  auto* offsets = reinterpret_cast<uint32_t*>(out_offsets);
+  const size_t bytes = offsets_bytes(rows);
+  if (int status = offsets_of(op, LengthOf<Kept>{kept}, rows, offsets, workspace, bytes, stream)) return status;
+  if (out_capacity == 0) return RECIS_OK;
+  return launch(op, copy_kernel<Kept>, blocks, kThreads, 0, stream, copy, out_offsets);
 }
 
 // RECIS_OK if there are no more rows of the result than 32-bit numbers can count.

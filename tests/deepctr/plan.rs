@@ -7,8 +7,8 @@ use recis::Result;
 use recis::device::{Buffer, Device, Stream};
 use recis::nn::embedding::{Table, embedding_table};
 use recis::nn::{
-    ArrayData, ArraySnapshot, BceLoss, Linear, Loss, Model, ModelSnapshot, Relu, Sequential, Sigmoid,
-    TableSnapshot,
+    ArrayData, ArraySnapshot, BceLoss, Linear, Loss, Model, ModelSnapshot, PlanOptions, Relu, Sequential,
+    Sigmoid, TableSnapshot,
 };
 use recis::ops::linear_tile::Reduction;
 use recis::ops::merge_gradients::Gradients;
@@ -18,7 +18,9 @@ use recis::ops::unfit::Word;
 use recis::optim::{SparseOptimizer, Take};
 
 use crate::devices::devices;
-use crate::model::{INPUTS, ROWS, batch, embeddings, features, model, plan, plan_on, plan_with, train};
+use crate::model::{
+    INPUTS, ROWS, batch, embeddings, features, model, plan, plan_of, plan_on, plan_with, train,
+};
 
 /// The largest difference of two snapshots' floats, and whether all else is equal.
 fn difference(a: &ModelSnapshot, b: &ModelSnapshot) -> f32 {
