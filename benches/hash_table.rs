@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::cell::RefCell;
+
 use common::{Baseline, Bench, Memory, Unit, Work, data, run};
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -157,16 +159,24 @@ fn at_load(bench: &mut Bench<'_>, asked: f64) -> Result<()> {
             table.find(&asked_for.ids, &asked_for.offsets, &mut places, stream)
         })?;
     }
-    drop(table);
 
-    let fill = Fill::new(keys, batch(bench), &stream)?;
+    // The new ones are erased again between calls: a fresh table would have its pages walked first.
     let asked_for = Keys::new(with_new(keys, count, count / 10), &stream)?;
+    let (new, table) = (Keys::new(ids(keys, keys + count / 10), &stream)?, RefCell::new(table));
     bench.measure_fresh(
         &format!("hash_table/find_or_insert_tenth_new/{}", size(count)),
         work,
-        |stream| fill.table(room, stream),
-        |table, stream| table.find_or_insert(&asked_for.ids, &asked_for.offsets, &mut places, stream),
+        |stream| {
+            table.borrow_mut().erase(&new.ids, &new.offsets, stream)?;
+            stream.synchronize()
+        },
+        |(), stream| {
+            table.borrow_mut().find_or_insert(&asked_for.ids, &asked_for.offsets, &mut places, stream)
+        },
     )?;
+    drop(table);
+
+    let fill = Fill::new(keys, batch(bench), &stream)?;
     // A sector is written too, and where the new ones are.
     let work = Work::moving(keys * (LOOKUP + SECTOR + 4)).counting(keys, Unit::Keys).saying("load", load);
     bench.measure_fresh(

@@ -242,17 +242,53 @@ __global__ void __launch_bounds__(kThreads)
   write_pairs(sides, rows, begins, out);
 }
 
-// All of it by one block: of so little, launches would take longer than the work.
+// Rows of at most one id a side: how many pairs a row has.
+struct OnePairOf {
+  const Sides& sides;
+  __device__ Segment segment(int side, int64_t row) const {
+    const recis_ragged& column = sides.of[side].column;
+    return segment_of(column.offsets, row, column.capacity);
+  }
+  __device__ uint32_t operator()(int64_t row) const {
+    const Segment x = segment(0, row), y = segment(1, row);
+    return x.end > x.begin && y.end > y.begin;
+  }
+};
+
+// All of it by one block: of so little, launches would take longer than the work. Faster still if no row has more
+// than one id a side, as there is nothing to sort then.
 constexpr int kFewBlock = 1024, kFewIds = 2048;
 __global__ void __launch_bounds__(kFewBlock) few_kernel(Sides sides, int64_t rows, int64_t* begins, Out out) {
   wait_for_stream();
-  for (int64_t first = 0; first < rows; first += kFewBlock / 2) {
-    distinct_of_rows<kFewBlock>(sides, first, kFewBlock / 2, rows);
+  __shared__ uint32_t places[kFewIds + 1];
+  const Side &x = sides.of[0], &y = sides.of[1];
+  const OnePairOf one{sides};
+  bool has_more = false;
+  for (int64_t row = threadIdx.x; row < rows; row += kFewBlock)
+    for (int side = 0; side < 2; ++side) {
+      const Segment ids = one.segment(side, row);
+      has_more = has_more || ids.end - ids.begin > 1;
+    }
+  if (__syncthreads_or(has_more)) {
+    for (int64_t first = 0; first < rows; first += kFewBlock / 2) {
+      distinct_of_rows<kFewBlock>(sides, first, kFewBlock / 2, rows);
+      __syncthreads();
+    }
+    offsets_of_block<kFewIds / kFewBlock>(PairsOf{x.counts, y.counts}, rows, begins);
     __syncthreads();
+    return write_pairs(sides, rows, begins, out);
   }
-  offsets_of_block<kFewIds / kFewBlock>(PairsOf{sides.of[0].counts, sides.of[1].counts}, rows, begins);
+  offsets_of_block<kFewIds / kFewBlock>(one, rows, places);
   __syncthreads();
-  write_pairs(sides, rows, begins, out);
+  for (int64_t row = threadIdx.x; row <= rows; row += kFewBlock) {
+    const uint32_t place = places[row];
+    out.offsets[row] = int32_t(min(int64_t(place), out.capacity));
+    if (row == rows) out.pairs[0] = place;
+    if (row == rows || places[row + 1] == place || place >= out.capacity) continue;
+    const int64_t i = one.segment(0, row).begin, j = one.segment(1, row).begin;
+    out.values[place] = int64_t(murmur(x.column.values[i], y.column.values[j]));
+    out.weights[place] = weight_of(x.column, i) * weight_of(y.column, j);
+  }
 }
 
 struct Scratch {
