@@ -1,5 +1,6 @@
 //! A whole step of the document's model: from raw batches in the memory of the device to updated tables
-//! and parameters, back to back. What a step says is waited for one step later, as the trainer does.
+//! and parameters, back to back. What a step says is waited for one step later, and a second thread prepares the
+//! batches to come, as the trainer does.
 //!
 //! On a CUDA device a row also says the most memory in use, tables and scratch included, the batches not.
 
@@ -7,11 +8,14 @@ mod common;
 #[path = "common/deepctr.rs"]
 mod deepctr;
 
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
 use common::{Bench, Memory, Run, Unit, Work, data, run};
-use recis::Result;
-use recis::nn::PlanOptions;
+use recis::nn::{PlanOptions, Turn};
 use recis::ops::linear::Precision;
 use recis::ops::linear_tile::Reduction::{self, Repeatable, Unordered};
+use recis::{Error, Result};
 
 /// Batches that take turns.
 const BATCHES: usize = 4;
@@ -49,13 +53,21 @@ fn step(bench: &mut Bench<'_>, rows: usize, precision: Precision, reduction: Red
     let memory = Memory::now(&stream);
     let options = PlanOptions { device: stream.device(), precision, reduction, ..PlanOptions::default() };
     let mut plan = deepctr::plan(&options)?;
-    let mut next = (0..BATCHES).cycle();
+    let preparer = plan.preparer();
+    let (give, prepared) = sync_channel(1);
+    let prepare = thread::spawn(move || {
+        let mut batches = batches.iter().cycle();
+        while batches.next().is_some_and(|batch| give.send(preparer.prepare(batch)).is_ok()) {}
+    });
     let mut pending = None;
     let mut train = |run| {
-        let step = match run {
-            Run::Next => next.next().map(|i| plan.train_batch(&batches[i])).transpose()?,
-            Run::Finish => None,
-        };
+        let mut step = None;
+        if run == Run::Next
+            && let Ok(batch) = prepared.recv()
+            && let Turn::Step(begun) = plan.train_prepared(Some(batch?), false)?
+        {
+            step = Some(begun);
+        }
         plan.apply_gradients()?;
         if let Some(before) = std::mem::replace(&mut pending, step) {
             before.wait()?;
@@ -68,5 +80,7 @@ fn step(bench: &mut Bench<'_>, rows: usize, precision: Precision, reduction: Red
         Unordered => "/unordered",
     };
     let work = Work::default().counting(rows, Unit::Samples).taking(memory);
-    bench.measure_wall(&format!("step/{rows}/{}{how}", data::precision_name(precision)), work, train)
+    bench.measure_wall(&format!("step/{rows}/{}{how}", data::precision_name(precision)), work, train)?;
+    drop(prepared);
+    prepare.join().map_err(|_| Error::Model("the thread that prepares batches has panicked".into()))
 }

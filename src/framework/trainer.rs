@@ -1,5 +1,6 @@
 //! The training loop.
 
+mod ahead;
 mod progress;
 
 use std::collections::VecDeque;
@@ -13,6 +14,7 @@ use crate::io::Dataset;
 use crate::metrics::added_metrics;
 use crate::nn::{PendingStep, Plan, StepOutput, Turn};
 use crate::{Error, Result};
+use ahead::{BatchesAhead, NextBatch};
 use progress::Progress;
 
 /// Trains a model on a dataset: epochs, updates, hooks, checkpoints, and resuming from them.
@@ -228,11 +230,12 @@ impl Trainer {
     /// Trains to the end of the data, or until there is a reason to stop before.
     fn train_epoch(&mut self, last: &mut Option<StepReport>) -> Result<Option<StopReason>> {
         let first_step = self.progress.step;
-        let mut batches = self.train_dataset.iterate(self.progress.position.as_ref())?;
+        let batches = self.train_dataset.iterate(self.progress.position.as_ref())?;
+        let mut batches = BatchesAhead::new(batches, self.plan.preparer())?;
         let mut micro_batches = 0;
         loop {
             let asked = Instant::now();
-            let batch = batches.next().transpose()?;
+            let batch = batches.next()?;
             if batch.is_none() && self.plan.communicator().is_none() {
                 break;
             }
@@ -246,20 +249,26 @@ impl Trainer {
                 step_seconds: 0.0,
                 wait_seconds: 0.0,
             };
-            let place = batch.as_ref().map_or_else(|| "the end of the data".into(), |batch| batch.place(0));
+            let (place, end, prepared) = match batch {
+                Some(NextBatch { place, end, prepared }) => (place, end, Some(prepared)),
+                None => (String::from("the end of the data"), None, None),
+            };
+            let is_there = prepared.is_some();
             // One rank stops when it has saved its last step, below; several when all know of it.
             let updated = micro_batches % self.args.gradient_accumulation_steps == 0;
             let stop = self.plan.communicator().is_some_and(|communicator| {
                 communicator.set_step(report.global_step);
                 updated && self.stop.load(Ordering::Relaxed)
             });
-            let turn = self.plan.train_or_stop(batch.as_ref(), stop);
+            let turn = prepared.transpose().and_then(|prepared| self.plan.train_prepared(prepared, stop));
             let step = match turn.map_err(|e| in_batch(e, report.global_step, &place))? {
                 Turn::Step(step) => *step,
                 Turn::Stop => return Ok(Some(StopReason::Signal)),
                 Turn::End => break,
             };
-            let Some(batch) = batch else { break };
+            if !is_there {
+                break;
+            }
             self.pending.push_back(Pending { step, report, asked, place });
             micro_batches += 1;
             let finished = self.finished_steps(STEPS_AHEAD)?;
@@ -269,7 +278,7 @@ impl Trainer {
             }
             self.report(finished, last)?;
             self.progress.step += 1;
-            self.progress.position = batch.end;
+            self.progress.position = end;
             self.local_step += 1;
             if self.args.train_steps.is_some_and(|steps| self.progress.step >= steps) {
                 return Ok(Some(StopReason::Steps));

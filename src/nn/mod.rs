@@ -18,4 +18,4 @@ pub use layer::Activation::{self, Relu, Sigmoid};
 pub use layer::{Backward, Layer, Linear, Sequential};
 pub use loss::{BceLoss, Loss};
 pub use model::Model;
-pub use plan::{PendingStep, Plan, PlanOptions, StepOutput, Turn};
+pub use plan::{PendingStep, Plan, PlanOptions, PreparedBatch, Preparer, StepOutput, Turn};

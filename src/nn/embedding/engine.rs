@@ -1,7 +1,9 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::group::{Feature, Group};
+use super::partitioner::{BatchIds, Partitioner, TableIds};
 use super::sharding::{Notice, Sharding};
 use super::{Combiner, EmbeddingOption, EmbeddingTable, GradReduceBy, PhysicalTable, Table, coalesce};
 use crate::device::{Buffer, ReadBack, Stream};
@@ -18,6 +20,7 @@ use crate::{Error, Result};
 pub struct EmbeddingEngine {
     features: HashMap<String, Feature>,
     groups: Vec<Group>,
+    partitioner: Arc<Partitioner>,
     /// With several ranks: who owns the rows.
     sharding: Option<Sharding>,
     /// How many of the batch's ids each rank owns, `[rank][table]`.
@@ -64,7 +67,13 @@ impl EmbeddingEngine {
             let table = make(&layout, seed, stream)?;
             groups.push(Group::new(layout, table, stream)?);
         }
-        Ok(Self { features, groups, sharding: None, dealt: Vec::new() })
+        let tables = groups.iter().map(|Group { layout, .. }: &Group| TableIds {
+            features: layout.features.clone(),
+            tables: layout.children.len(),
+            ..TableIds::default()
+        });
+        let partitioner = Arc::new(Partitioner(tables.collect()));
+        Ok(Self { features, groups, partitioner, sharding: None, dealt: Vec::new() })
     }
 
     /// Makes room for the state of an optimizer. Called once, before the first batch.
@@ -83,6 +92,28 @@ impl EmbeddingEngine {
     pub fn shard(&mut self, sharding: Sharding) {
         self.groups.iter_mut().for_each(|group| group.beside = None);
         self.sharding = Some(sharding);
+        self.change_partitioner(|group, table| table.beside.clone_from(&group.beside));
+    }
+
+    /// Changes what the partitioner knows of each table.
+    fn change_partitioner(&mut self, change: impl Fn(&Group, &mut TableIds)) {
+        let tables = self.partitioner.0.iter().zip(&self.groups).map(|(table, group)| {
+            let mut table = TableIds {
+                features: table.features.clone(),
+                tables: table.tables,
+                gathered: table.gathered.clone(),
+                beside: table.beside.clone(),
+                offsets: Default::default(),
+            };
+            change(group, &mut table);
+            table
+        });
+        self.partitioner = Arc::new(Partitioner(tables.collect()));
+    }
+
+    /// What finds the distinct ids of batches for this engine, as it is now.
+    pub fn partitioner(&self) -> Arc<Partitioner> {
+        self.partitioner.clone()
     }
 
     /// Gives physical tables that are combined alone, not tiled, streams of their own: their work, which is
@@ -97,6 +128,7 @@ impl EmbeddingEngine {
                 group.beside = Some(Stream::new(stream.device())?);
             }
         }
+        self.change_partitioner(|group, table| table.beside.clone_from(&group.beside));
         Ok(())
     }
 
@@ -106,10 +138,15 @@ impl EmbeddingEngine {
     /// # Errors
     /// A feature without an embedding option.
     pub fn gather<'a>(&mut self, features: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        features.into_iter().try_for_each(|feature| {
-            self.find_mut(feature)?.1.gathered.insert(feature.into());
-            Ok(())
-        })
+        for feature in features {
+            self.find(feature)?;
+            self.change_partitioner(|group, table| {
+                if group.layout.features.iter().any(|(name, _)| name == feature) {
+                    table.gathered.insert(feature.into());
+                }
+            });
+        }
+        Ok(())
     }
 
     /// Waits for what runs on streams of its own.
@@ -149,23 +186,22 @@ impl EmbeddingEngine {
     /// # Errors
     /// A feature that is missing or holds no ids.
     pub fn lookup(&mut self, batch: &Batch, insert: bool, stream: &Stream) -> Result<()> {
-        self.partition(Some(batch), stream)?;
+        let ids = self.partitioner.partition(batch, stream)?;
+        self.take(Some(ids), stream)?;
         self.announce(Notice::default(), stream)?;
         self.fetch(insert, stream)
     }
 
-    /// The first part of [`EmbeddingEngine::lookup`]: finds the distinct ids of a batch, if this rank has one, and
-    /// their owners. What the tables hold has no part in that.
-    pub fn partition(&mut self, batch: Option<&Batch>, stream: &Stream) -> Result<()> {
-        for group in self.by_turns() {
-            let stream = group.stream(stream);
-            match batch {
-                Some(batch) => group.partition(batch, &stream)?,
-                None => group.clear(&stream)?,
-            }
+    /// The first part of [`EmbeddingEngine::lookup`]: takes the ids of a batch, if this rank has one, that its
+    /// [partitioner](EmbeddingEngine::partitioner) has found, and finds their owners.
+    pub fn take(&mut self, ids: Option<BatchIds>, stream: &Stream) -> Result<()> {
+        let is_there = ids.is_some();
+        match ids {
+            Some(ids) => self.groups.iter_mut().zip(ids.0).for_each(|(group, ids)| group.take(ids)),
+            None => self.by_turns().try_for_each(|group| group.clear(&group.stream(stream)))?,
         }
         let Some(sharding) = &self.sharding else { return Ok(()) };
-        let distinct = self.distinct(batch, stream)?;
+        let distinct = self.distinct(is_there, stream)?;
         self.dealt = vec![Vec::new(); sharding.communicator.world_size()];
         for (group, (ids, table_offsets)) in self.groups.iter_mut().zip(distinct) {
             let dealt = group.exchange.deal(&ids, &table_offsets, sharding);
@@ -190,8 +226,8 @@ impl EmbeddingEngine {
 
     /// The distinct ids of a batch in each physical table, and where those of its logical tables begin.
     /// Waits twice for all of them: for how many there are, then for the ids.
-    fn distinct(&self, batch: Option<&Batch>, stream: &Stream) -> Result<Vec<(Vec<i64>, Vec<u32>)>> {
-        if batch.is_none() {
+    fn distinct(&self, is_there: bool, stream: &Stream) -> Result<Vec<(Vec<i64>, Vec<u32>)>> {
+        if !is_there {
             let none = |group: &Group| (Vec::new(), vec![0; group.layout.children.len() + 1]);
             return Ok(self.groups.iter().map(none).collect());
         }

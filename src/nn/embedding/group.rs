@@ -1,6 +1,6 @@
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashMap;
 
+use super::partitioner::{Column, GroupIds};
 use super::sharding::{Exchange, Sharding};
 use super::{Combiner, EmbeddingOption, PhysicalTable, Table};
 use crate::device::{Buffer, Stream};
@@ -8,8 +8,8 @@ use crate::ops::fill;
 use crate::ops::linear_tile::Tile;
 use crate::ops::lookup::Lookup;
 use crate::ops::merge_gradients::Gradients;
-use crate::ops::partition_ids::{self, Partition};
-use crate::tensor::{Batch, DenseTensor, Tensor, Values};
+use crate::ops::partition_ids::Partition;
+use crate::tensor::Tensor;
 use crate::{Error, Result};
 
 /// A feature and where its ids are.
@@ -34,31 +34,8 @@ pub(super) struct Group {
     pub(super) exchange: Exchange,
     /// How many ids of each table each rank asks for, `[rank][table]`.
     pub(super) asked: Vec<Vec<u64>>,
-    /// The features that a layer gathers.
-    pub(super) gathered: HashSet<String>,
     /// Where its work runs, if not on the others' stream.
     pub(super) beside: Option<Stream>,
-}
-
-/// A feature's ids in the current batch.
-struct Column {
-    tensor: Arc<Tensor>,
-    /// Of a dense column: where its rows begin.
-    row_offsets: Option<Buffer<i32>>,
-    /// Ids, at most.
-    ids: usize,
-}
-
-impl Column {
-    /// Where rows begin in a dense column that is as large as this one.
-    fn offsets_of(&self, dense: &DenseTensor) -> Option<&Buffer<i32>> {
-        match self.tensor.as_ref() {
-            Tensor::Dense(own) if (own.width, own.rows) == (dense.width, dense.rows) => {
-                self.row_offsets.as_ref()
-            }
-            _ => None,
-        }
-    }
 }
 
 impl Group {
@@ -74,7 +51,6 @@ impl Group {
             gradients_are_unset: false,
             exchange: Exchange::default(),
             asked: Vec::new(),
-            gathered: HashSet::new(),
             beside: None,
         })
     }
@@ -98,34 +74,9 @@ impl Group {
         Ok(())
     }
 
-    /// Finds the distinct ids of a batch.
-    pub(super) fn partition(&mut self, batch: &Batch, stream: &Stream) -> Result<()> {
-        let before = std::mem::take(&mut self.columns);
-        for (i, (name, _)) in self.layout.features.iter().enumerate() {
-            let tensor = batch.get(name)?.clone();
-            let row_offsets = match tensor.as_ref() {
-                Tensor::Dense(t) => match before.get(i).and_then(|column| column.offsets_of(t)) {
-                    Some(offsets) => Some(offsets.clone()),
-                    None => Some(every(t.width, t.rows, stream)?),
-                },
-                Tensor::Ragged(ragged) if ragged.offsets.len() == 1 => None,
-                Tensor::Ragged(_) => return unfit(name, "an embedding needs one list of ids a row", &tensor),
-            };
-            let ids = ids(name, &tensor)?.len();
-            self.columns.push(Column { tensor, row_offsets, ids });
-        }
-        stream.read_all(self.columns.iter().flat_map(|column| column.tensor.orders()))?;
-        let columns = self.columns.iter().zip(&self.layout.features).map(|(column, (name, table))| {
-            let offsets = match column.tensor.as_ref() {
-                Tensor::Ragged(ragged) => Some(ragged.segments()),
-                Tensor::Dense(_) => None,
-            };
-            let (ids, listed) = (ids(name, &column.tensor)?, !self.gathered.contains(name));
-            Ok(partition_ids::Column { table: *table, ids, offsets, listed })
-        });
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        self.partition = partition_ids::forward(&columns, self.layout.children.len(), stream)?;
-        Ok(())
+    /// The ids of a batch.
+    pub(super) fn take(&mut self, ids: GroupIds) {
+        (self.columns, self.partition) = (ids.columns, ids.partition);
     }
 
     /// Finds their rows in this rank's table.
@@ -192,7 +143,7 @@ impl Group {
             (Tensor::Ragged(ragged), None) => ragged.segments(),
             (Tensor::Dense(_), None) => return Err(Error::Model("a dense column has no offsets".into())),
         };
-        let (name, table) = &self.layout.features[feature.place];
+        let table = self.layout.features[feature.place].1;
         Ok(Lookup {
             embeddings: &self.embeddings,
             inverse: &self.partition.inverse,
@@ -200,8 +151,8 @@ impl Group {
             ids: column.ids,
             offsets,
             dim: self.table.dim(),
-            occurrences: if self.gathered.contains(name) { None } else { self.partition.occurrences(*table) },
-            range: Some(self.partition.range(*table)),
+            occurrences: if column.listed { self.partition.occurrences(table) } else { None },
+            range: Some(self.partition.range(table)),
         })
     }
 
@@ -220,25 +171,4 @@ impl Group {
             other => Err(Error::Model(format!("a feature combined by {other} has no tile"))),
         }
     }
-}
-
-/// The ids of a column.
-fn ids<'a>(feature: &str, tensor: &'a Tensor) -> Result<&'a Buffer<i64>> {
-    match tensor.values() {
-        Values::I64(ids) => Ok(ids),
-        _ => unfit(feature, "an embedding needs ids", tensor),
-    }
-}
-
-fn unfit<T>(feature: &str, what: &str, tensor: &Tensor) -> Result<T> {
-    let what = format!("{what}, this is {}", tensor.describe());
-    Err(Error::Data { place: format!("feature '{feature}'"), what })
-}
-
-/// 0, width, 2 width, …: the offsets of rows of equal length.
-fn every(width: usize, rows: usize, stream: &Stream) -> Result<Buffer<i32>> {
-    let offsets = (0..=rows).map(|row| i32::try_from(row * width));
-    let offsets: Result<Vec<i32>, _> = offsets.collect();
-    let offsets = offsets.map_err(|_| Error::Model(format!("{rows} rows of {width} ids, above 2^31 - 1")))?;
-    Buffer::from_vec(offsets, stream)
 }

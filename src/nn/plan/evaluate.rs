@@ -25,7 +25,8 @@ impl Plan {
         metrics: &mut [(String, Box<dyn Metric>)],
     ) -> Result<Option<f32>> {
         let own = if batch.is_some() { readiness::READY } else { readiness::END };
-        let (columns, notices) = self.begin(batch, own)?;
+        let prepared = batch.map(|batch| self.preparer.prepare(batch)).transpose()?;
+        let (columns, notices) = self.begin(prepared, own)?;
         if notices.iter().all(|notice| notice.state == readiness::END) {
             return Ok(None);
         }

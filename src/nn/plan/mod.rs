@@ -5,6 +5,7 @@ mod evaluate;
 mod inputs;
 mod network;
 mod pending;
+mod prepare;
 mod state;
 mod tail;
 
@@ -29,6 +30,8 @@ use super::{Loss, Model};
 use inputs::Inputs;
 use network::Network;
 pub use pending::{PendingStep, StepOutput};
+use prepare::Ahead;
+pub use prepare::{PreparedBatch, Preparer};
 
 /// How a plan runs.
 #[derive(Clone, Debug)]
@@ -73,9 +76,7 @@ pub struct Plan {
     /// the metrics and what is read back.
     beside: Stream,
     reading: Stream,
-    /// For what depends on the batch alone, and so may run beside the steps before: features and distinct ids.
-    ahead: Stream,
-    features: FeatureEngine,
+    preparer: Preparer,
     embeddings: EmbeddingEngine,
     inputs: Inputs,
     network: Network,
@@ -158,8 +159,10 @@ impl Plan {
         unique("parameters", network.parameters().iter().map(|parameter| &parameter.name))?;
         let mut dense_optimizer: Box<dyn DenseOptimizer> = Box::new(dense_optimizer);
         dense_optimizer.attach(network.parameters(), &stream)?;
+        let (partitioner, ahead) = (embeddings.partitioner(), Stream::new(options.device)?);
+        let preparer = Preparer(Arc::new(Ahead { features, partitioner, stream: ahead }));
         Ok(Self {
-            features,
+            preparer,
             embeddings,
             inputs,
             network,
@@ -178,7 +181,6 @@ impl Plan {
             shared_loss: Buffer::zeros(1, &stream)?,
             beside: Stream::new(options.device)?,
             reading: Stream::new(options.device)?,
-            ahead: Stream::new(options.device)?,
             unfit_is_clear: true,
             stream,
         })
@@ -197,8 +199,8 @@ impl Plan {
         self.stream.synchronize()?;
         self.beside.synchronize()?;
         self.reading.synchronize()?;
-        self.ahead.synchronize()?;
-        self.features.synchronize()?;
+        self.preparer.0.stream.synchronize()?;
+        self.preparer.0.features.synchronize()?;
         self.embeddings.synchronize()
     }
 
@@ -227,9 +229,20 @@ impl Plan {
         }
     }
 
+    /// Prepares batches for this plan, on any thread.
+    pub fn preparer(&self) -> Preparer {
+        self.preparer.clone()
+    }
+
     /// [`Plan::train_batch`] if every rank has a batch and none wants to `stop`. A batch without rows is
     /// one too when there are several ranks: its rank learns nothing from it, but counts in the mean.
     pub fn train_or_stop(&mut self, batch: Option<&Batch>, stop: bool) -> Result<Turn> {
+        let batch = batch.map(|batch| self.preparer.prepare(batch)).transpose()?;
+        self.train_prepared(batch, stop)
+    }
+
+    /// [`Plan::train_or_stop`] of a batch that this plan's [preparer](Plan::preparer) has prepared.
+    pub fn train_prepared(&mut self, batch: Option<PreparedBatch>, stop: bool) -> Result<Turn> {
         if self.sums_begun {
             let what = "apply_gradients is due: an update was to take no more batches (update_every)";
             return Err(Error::Model(what.into()));
@@ -239,13 +252,14 @@ impl Plan {
             Some(_) if stop => readiness::STOP,
             Some(_) => readiness::READY,
         };
+        let about = batch.as_ref().map(|batch| batch.about.clone());
         let (columns, notices) = self.begin(batch, own)?;
         match notices.iter().map(|notice| notice.state).max() {
             Some(readiness::END) => return Ok(Turn::End),
             Some(readiness::STOP) => return Ok(Turn::Stop),
             _ => {}
         }
-        let Some(batch) = batch else { return Ok(Turn::End) };
+        let Some(batch) = &about else { return Ok(Turn::End) };
         self.forward(columns.as_ref(), true)?;
         let total = notices.iter().map(|notice| notice.rows).sum();
         if columns.is_some() {
@@ -322,9 +336,9 @@ impl Plan {
         self.embeddings.sizes(&self.stream)
     }
 
-    /// Prepares a batch up to its distinct ids, and tells the other ranks. The columns of a batch with
-    /// rows, and what all ranks had to say.
-    fn begin(&mut self, batch: Option<&Batch>, state: u64) -> Result<(Option<Batch>, Vec<Notice>)> {
+    /// Takes a batch, and tells the other ranks. The columns of a batch with rows, and what all ranks had to
+    /// say.
+    fn begin(&mut self, batch: Option<PreparedBatch>, state: u64) -> Result<(Option<Batch>, Vec<Notice>)> {
         let mut columns = None;
         // All that the last step's metrics and read-backs have read: one wait for them, where nothing is held up.
         let read = [self.loss_value.order(), self.label.order(), self.network.prediction().order()];
@@ -332,22 +346,21 @@ impl Plan {
         if !std::mem::take(&mut self.unfit_is_clear) {
             self.unfit.clear(&self.stream)?;
         }
-        if let Some(batch) = batch {
-            if batch.rows == 0 && self.communicator.is_none() {
+        let (mut ids, mut rows) = (None, 0);
+        if let Some(PreparedBatch { by, about, content }) = batch {
+            if !by.is(&self.preparer) {
+                return Err(Error::Model("a batch that another plan's preparer has prepared".into()));
+            }
+            if about.rows == 0 && self.communicator.is_none() {
                 return Err(Error::Data { place: "batch".into(), what: "it has no rows".into() });
             }
-            if let Some((name, tensor)) = batch.columns().find(|(_, tensor)| tensor.rows() != batch.rows) {
-                let what = format!("{} rows in a batch of {}", tensor.rows(), batch.rows);
-                return Err(Error::Data { place: format!("column '{name}'"), what });
-            }
-            if batch.rows > 0 {
-                let found = self.features.forward(&batch.copy_to(&self.ahead)?, &self.ahead)?;
+            rows = about.rows as u64;
+            if let Some((found, found_ids)) = content {
                 self.inputs.read_label(&found, &mut self.label, &mut self.unfit, &self.stream)?;
-                columns = Some(found);
+                (columns, ids) = (Some(found), Some(found_ids));
             }
         }
-        let rows = batch.map_or(0, |batch| batch.rows as u64);
-        self.embeddings.partition(columns.as_ref(), &self.ahead)?;
+        self.embeddings.take(ids, &self.preparer.0.stream)?;
         let notices = self.embeddings.announce(Notice { state, rows }, &self.stream)?;
         Ok((columns, notices))
     }
@@ -374,7 +387,7 @@ fn unique<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Result<()>
 /// The operations of a step, in order.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "features\n{}", self.features)?;
+        writeln!(f, "features\n{}", self.preparer.0.features)?;
         writeln!(f, "embeddings\n{}", self.embeddings)?;
         writeln!(f, "network\n{}{}", self.inputs, self.network)?;
         write!(f, "loss\n  {}", self.loss.describe())

@@ -1,0 +1,66 @@
+//! What of a step depends on its batch alone: features and distinct ids. It may be done ahead of the steps before, by
+//! another thread.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::device::Stream;
+use crate::features::FeatureEngine;
+use crate::nn::embedding::{BatchIds, Partitioner};
+use crate::tensor::Batch;
+use crate::{Error, Result};
+
+/// Prepares batches for a plan: [`Plan::preparer`](super::Plan::preparer). On a device it only enqueues work, and
+/// enqueueing is what small steps take longest for: a thread that prepares the next batch while another trains on
+/// this one halves that.
+#[derive(Clone)]
+pub struct Preparer(pub(super) Arc<Ahead>);
+
+/// What preparing takes.
+pub(super) struct Ahead {
+    pub features: FeatureEngine,
+    pub partitioner: Arc<Partitioner>,
+    pub stream: Stream,
+}
+
+/// A batch that is prepared: for [`Plan::train_prepared`](super::Plan::train_prepared) of the plan whose preparer has
+/// done it.
+#[derive(Debug)]
+pub struct PreparedBatch {
+    pub(super) by: Preparer,
+    /// Where it came from, without its columns.
+    pub(super) about: Batch,
+    /// What the features have made of it, and their ids; none if it has no rows.
+    pub(super) content: Option<(Batch, BatchIds)>,
+}
+
+impl Preparer {
+    /// Prepares a batch, which may be in any memory.
+    ///
+    /// # Errors
+    /// A batch that does not fit the features.
+    pub fn prepare(&self, batch: &Batch) -> Result<PreparedBatch> {
+        if let Some((name, tensor)) = batch.columns().find(|(_, tensor)| tensor.rows() != batch.rows) {
+            let what = format!("{} rows in a batch of {}", tensor.rows(), batch.rows);
+            return Err(Error::Data { place: format!("column '{name}'"), what });
+        }
+        let (by, about) = (self.clone(), batch.without_columns());
+        if batch.rows == 0 {
+            return Ok(PreparedBatch { by, about, content: None });
+        }
+        let Ahead { features, partitioner, stream } = self.0.as_ref();
+        let columns = features.forward(&batch.copy_to(stream)?, stream)?;
+        let ids = partitioner.partition(&columns, stream)?;
+        Ok(PreparedBatch { by, about, content: Some((columns, ids)) })
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Preparer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Preparer on {}", self.0.stream.device())
+    }
+}
