@@ -32,15 +32,6 @@ __device__ __forceinline__ Floats<width> load_once(const float* from) {
 #endif
   return floats;
 }
-__device__ __forceinline__ uint2 load_once(const uint2* from) {
-#ifdef RECIS_SIMT
-  return *from;
-#else
-  uint2 value;
-  asm("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(value.x), "=r"(value.y) : "l"(from));
-  return value;
-#endif
-}
 template <int width>
 __device__ __forceinline__ void store_floats(float* to, const Floats<width>& floats) {
   const float(&value)[width] = floats.value;

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use recis::Result;
 use recis::device::{Buffer, Device, Stream};
 use recis::nn::embedding::{Table, embedding_table};
 use recis::nn::{
     ArrayData, ArraySnapshot, BceLoss, Linear, Loss, Model, ModelSnapshot, PlanOptions, Relu, Sequential,
-    Sigmoid, TableSnapshot,
+    Sigmoid, TableSnapshot, Turn,
 };
 use recis::ops::linear_tile::Reduction;
 use recis::ops::merge_gradients::Gradients;
@@ -73,6 +75,34 @@ fn fused_and_unfused_agree_on(device: Device, reduction: Reduction) {
     // Adam moves a parameter by about lr whatever the size of its gradient, so rounding shows in
     // those whose gradient is near zero.
     assert!(difference(&fused.snapshot().unwrap(), &unfused.snapshot().unwrap()) < 0.02);
+}
+
+/// On a thread of their own, ahead of training; and then by themselves.
+#[test]
+fn batches_that_are_prepared_ahead_train_alike() {
+    for device in devices() {
+        let (mut ahead, mut alone) = (plan_on(device), plan_on(device));
+        let preparer = ahead.preparer();
+        let (give, prepared) = sync_channel(2);
+        let thread = thread::spawn(move || {
+            (0..5).for_each(|seed| give.send(preparer.prepare(&batch(seed, ROWS)).unwrap()).unwrap());
+        });
+        for (seed, prepared) in prepared.iter().enumerate() {
+            let Turn::Step(step) = ahead.train_prepared(Some(prepared), false).unwrap() else {
+                panic!("no step of a batch that is there")
+            };
+            ahead.apply_gradients().unwrap();
+            let expected = train(&mut alone, &batch(seed as u64, ROWS)).unwrap();
+            alone.apply_gradients().unwrap();
+            assert_eq!(step.wait().unwrap().loss, expected.loss);
+        }
+        thread.join().unwrap();
+        assert_eq!(difference(&ahead.snapshot().unwrap(), &alone.snapshot().unwrap()), 0.0);
+
+        let of_another = alone.preparer().prepare(&batch(1, ROWS)).unwrap();
+        let error = ahead.train_prepared(Some(of_another), false).unwrap_err();
+        assert_eq!(error.to_string(), "model: a batch that another plan's preparer has prepared");
+    }
 }
 
 /// A loss of one's own.
