@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kThreads) clear_kernel(const OrderFree of) {
   const OrderFreeRows rows = order_free_rows(of);
   const int64_t words = int64_t(rows.copies) * rows.count * of.dim;
   for (int64_t i = grid_thread(); i < words; i += grid_threads()) of.sums[i] = 0;
-  if (grid_thread() == 0) of.units->largest = 0;
+  if (grid_thread() == 0) *of.units = {0, 0, false};
 }
 
 // The largest finite number of a gradient.

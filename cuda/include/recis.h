@@ -492,8 +492,8 @@ int recis_linear_tile_workspace_size(const recis_dense_columns *dense, int64_t d
  * and d_y from it, and are given these all the same. In RECIS_FP32 and RECIS_TF32 a factor is then
  * two half floats or one, times a power of two that numbers near it share: as exact as promised down to 2^-17
  * (2^-28) of the largest of 128 x 32 (128 x 64) neighbours in the weight, of d_y's in 32 (64) rows, or of a
- * tile's embeddings; below, a number loses a bit whenever it halves. Products of the largest of both are below
- * 2^128, and above 2^-120 unless they do not count. */
+ * tile's embeddings; below, a number loses a bit whenever it halves. Numbers are below 2^122, products of the
+ * largest of both below 2^128, and above 2^-120 unless they do not count. */
 int recis_linear_tile_prepare_size(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
                                    int64_t tile_count, const recis_linear_size *size, size_t *bytes);
 int recis_linear_tile_prepare(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
