@@ -289,6 +289,7 @@ extern "C" int recis_linear_tile_backward_tile_workspace_size(const recis_tile* 
                             require(bytes != nullptr, op, "bytes", "is null")))
     return status;
   if (int status = first_of(require(tile->lookup.unique >= 0, op, "unique", "is negative"),
+                            require(tile->lookup.dim <= 1 << 20, op, "dim", "is above 2^20"),
                             require(tile->lookup.capacity <= INT32_MAX, op, "capacity", "is too large")))
     return status;
   Workspace needed;

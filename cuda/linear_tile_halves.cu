@@ -87,7 +87,7 @@ HalfLayer cut_layer(const Runs& runs, const recis_linear_size& size, Workspace& 
     if (i + 1 < count) run.room = std::min(run.room, all[i + 1].first_column - run.first_column);
     take_table<F>(layer.runs, i, memory);
     run.places = memory.take<uint32_t>(int64_t(run.positions) * layer.padded_rows);
-    run.most = memory.take<uint32_t>(places_blocks(layer, run));
+    run.repeats = memory.take<uint32_t>(places_blocks(layer, run));
   }
   return layer;
 }

@@ -37,7 +37,7 @@ struct HalfRun {
   HalfTable* table;
   float* largest;         // [kLargestBlocks]
   uint32_t* places;       // [positions, padded rows], from the range's first on
-  uint32_t* most;         // [places_blocks()] how often an embedding is among a block's places, at most
+  uint32_t* repeats;      // [places_blocks()] how often an embedding is among a block's places, at most
 };
 
 struct HalfRuns {
@@ -55,8 +55,8 @@ struct HalfBlocks {
 // Where the places of each run are, for who knows of a run only where its columns begin; in memory.
 struct HalfDirectory {
   struct Run {
-    int first_column, blocks;
-    const uint32_t *places, *most;
+    int first_column, columns, dim, blocks;
+    const uint32_t *places, *repeats;
   };
   Run run[kMaxDense + kMaxTiles];
   int count;

@@ -18,10 +18,11 @@ struct InputShared {
   uint32_t terms;                  // of a sum, at most
 };
 
-// Where factors have one part, sums of so many terms are in pairs: units are then below what the factors' rounding
-// makes of a term, half of it for 11 bits.
+// Sums of up to 2^kPairLogTerms terms of bfloat16 factors are in pairs: that leaves 18 bits below the largest that a
+// term can be. A typical one of the batch's largest rows has 13 of them, one of a row a thirty-second as large still the
+// eight that its factors have. For eleven bits it would be too few.
 template <class F>
-constexpr int kPairLogTerms = F::kParts == 2 ? -1 : F::kBfloat ? 15 : 12;
+constexpr int kPairLogTerms = F::kBfloat ? 12 : -1;
 
 struct HalfInput {
   HalfBlocks d_y, weight;  // of a layer of one output tile
@@ -80,6 +81,9 @@ __device__ __forceinline__ void bring_input(const HalfInput& p, int first_row, i
 __device__ __forceinline__ int log_above(uint32_t bits) { return min(max(int(bits >> 23) - 126, -126), 126); }
 __device__ __forceinline__ float power_of_two(int log) { return __uint_as_float(uint32_t(log + 127) << 23); }
 
+// Not of infinities and NaN: their neighbour must not notice.
+__device__ __forceinline__ int whole_of(float x) { return x - x == 0 ? __float2int_rn(x) : 0; }
+
 template <class F, bool unordered>
 __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const HalfInput p, unsigned ranges) {
   wait_for_stream();
@@ -88,7 +92,7 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
   constexpr int kUnits = Shared::kColumns / kUnit;
   auto& shared = *dynamic_shared<Shared>();
   const HalfDirectory::Run* const run = p.directory->find(p.first_column);
-  if (!run) return;
+  if (!run || run->columns != p.columns || run->dim != p.sums.dim) return;
   const uint32_t* const places = run->places;
   if (threadIdx.x == 0) {
     shared.ring.make(1);
@@ -99,7 +103,7 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
   if constexpr (!unordered) {
     find_most(p.d_y.norm, p.padded_rows / F::kStep, shared.most_row);
     find_most(p.weight.norm + p.first_column / kUnit, p.columns / kUnit, shared.most_column);
-    add_up(run->most, run->blocks, shared.terms);
+    add_up(run->repeats, run->blocks, shared.terms);
     __syncthreads();
   }
   const int row_tiles = p.padded_rows / kTileRows, first_row = int(blockIdx.x) % row_tiles * kTileRows;
@@ -120,8 +124,9 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     const int log_row = log_above(shared.most_row), log_column = log_above(shared.most_column);
     in_pairs = log_terms <= kPairLogTerms<F>;
     const int bits = in_pairs ? kPairBits : kSumBits;
-    row_unscale *= power_of_two(-log_row);
-    column_share = power_of_two(-log_column) * power_of_two(bits - log_terms);
+    // In this order: the product of the two powers may be infinite.
+    row_unscale = row_unscale * power_of_two(-log_row) * power_of_two(bits - log_terms);
+    column_share = power_of_two(-log_column);
     if (blockIdx.x == 0 && threadIdx.x == 0) {
       p.sums.units->unit = order_free_unit(log_row + log_column, log_terms, bits);
       p.sums.units->in_pairs = in_pairs;
@@ -160,7 +165,7 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
       for (int j = 0; j < kUnits; ++j) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          if (place[j][half] == kNowhere) continue;
+          if (place[j][half] >= rows.count) continue;  // it is nowhere, or the table is another one
           const float by = unscale[j / (kUnits / 2)];
           add(place[j][half] * uint32_t(dim) + uint32_t(unit * kUnit),
               float2{part[4 * j + 2 * half] * by, part[4 * j + 2 * half + 1] * by});
@@ -176,7 +181,7 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
       if (in_pairs)
         for_each_term([&](uint32_t offset, float2 terms) {
           note(terms);
-          add_order_free(sums + offset / 2, pair_of(__float2int_rn(terms.x), __float2int_rn(terms.y)));
+          add_order_free(sums + offset / 2, pair_of(whole_of(terms.x), whole_of(terms.y)));
         });
       else
         for_each_term([&](uint32_t offset, float2 terms) {

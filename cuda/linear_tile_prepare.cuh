@@ -179,18 +179,19 @@ __device__ __forceinline__ void turn_places(const HalfLayer& layer, const HalfRu
   uint32_t most = 0;
   for (int i = int(threadIdx.x); i < kTimes; i += kThreads) most = max(most, times[i]);
   const float most_of_block = largest_of_block(float(most));  // exact: there are 4096 places
-  if (threadIdx.x == 0) run.most[block] = uint32_t(most_of_block);
+  if (threadIdx.x == 0) run.repeats[block] = uint32_t(most_of_block);
 #pragma unroll 4
   for (int position = warp; position < min(kTurnPositions, run.positions - first_position); position += kWarps)
     run.places[int64_t(first_position + position) * layer.padded_rows + first_row + lane] = turned[position][lane];
 }
 
 __device__ __forceinline__ void write_directory(const HalfLayer& layer) {
-  const int run = int(threadIdx.x);
-  if (run == 0) layer.directory->count = layer.runs.count;
-  if (run < layer.runs.count)
-    layer.directory->run[run] = {layer.runs.run[run].first_column, places_blocks(layer, layer.runs.run[run]),
-                                 layer.runs.run[run].places, layer.runs.run[run].most};
+  const int i = int(threadIdx.x);
+  if (i == 0) layer.directory->count = layer.runs.count;
+  if (i >= layer.runs.count) return;
+  const HalfRun& run = layer.runs.run[i];
+  layer.directory->run[i] = {run.first_column, run.columns, run.dim, places_blocks(layer, run), run.places,
+                             run.repeats};
 }
 
 // Each block does one of three things, those first that wait longest for memory: it turns places, looks for

@@ -88,7 +88,8 @@ OrderFree order_free(Workspace& workspace, const recis_tile& tile, bool unordere
   of.unique = uint32_t(std::min<int64_t>(lookup.unique, INT32_MAX));
   of.dim = int(lookup.dim);
   of.d_embeddings = d_embeddings;
-  while (int64_t(1) << of.log_terms < lookup.capacity) ++of.log_terms;
+  // As many as there are places, whatever the offsets hold.
+  while (of.log_terms < 48 && int64_t(1) << of.log_terms < lookup.segments * tile.tile_len) ++of.log_terms;
   if (unordered) return of;
   const int64_t one = int64_t(of.unique) * of.dim, word = sizeof(*of.sums);
   of.sums = workspace.take<unsigned long long>(std::max(one, std::min(kSumsBytes / word, kMostSums * one)));

@@ -20,7 +20,7 @@ struct Scratch {
   // such keys have no second and third word.
   uint32_t* place_of;
   int64_t place_count;
-  Mark* marks;  // [place_count / 32 + 1]
+  Mark* marks;  // [place_count / 32 + 2]
   uint32_t listed;  // so many positions are wanted in order
   Packing* packing;
   Seen* seen;  // [kPackBlocks]

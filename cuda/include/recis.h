@@ -516,10 +516,12 @@ int recis_linear_tile_backward_dense(const float *d_y, const float *weight, floa
                                      int64_t first_column, const recis_linear_size *size, void *workspace,
                                      size_t workspace_bytes, recis_stream_t stream);
 /* Adds the gradient of a tile's embeddings, summed over the ids that share one, to `d_embeddings`
- * [unique, dim]: one tile a call. Repeatable to the bit unless `unordered`: terms are summed as whole numbers of
- * 64 bits whose unit is below 2^-60 n of the largest that a term of the tile can be, n being the capacity. `unordered`
- * adds floats in whatever order they come, in half the time where there are few of each id. The workspace's size
- * is for as many bytes as are prepared: 0 if nothing is. */
+ * [unique, dim]: one tile a call, and with prepared factors one of theirs, else nothing is added. Repeatable to the
+ * bit unless `unordered`: terms are summed as whole numbers of 64 bits, in a unit below 2^-59 n of the largest product
+ * of a row of d_y and a column of the tile as vectors; with RECIS_BF16 and factors that are prepared, and at most 4096
+ * of one id, of 32 bits in a unit below 2^-27 n of it. n is how often an id occurs, at most. `unordered` adds floats in
+ * whatever order they come, in two thirds of the time. The workspace's size is for as many bytes as are prepared: 0 if
+ * nothing is. */
 int recis_linear_tile_backward_tile_workspace_size(const recis_tile *tile, const recis_linear_size *size,
                                                    int unordered, size_t prepared_bytes, size_t *bytes);
 int recis_linear_tile_backward_tile(const recis_tile *tile, const float *d_y, const float *weight,

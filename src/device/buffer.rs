@@ -120,6 +120,7 @@ impl<T: Element> Buffer<T> {
         let mut copy = Self::unset(self.len, stream)?;
         match (self.memory.host(self.len), stream.cuda_stream()) {
             (Some(values), Some(cuda)) => {
+                cuda::bind(cuda)?;
                 // A copy from memory that is not pinned would wait for the stream.
                 let staged = match self.memory.as_ref() {
                     Memory::Pinned(_) => None,

@@ -51,7 +51,7 @@ struct Pending {
 type Finished = (StepReport, Instant, StepOutput);
 
 /// Steps a device is given before the host waits for the first of them: it then has one to work on
-/// while the host prepares the next.
+/// while the host enqueues the next.
 const STEPS_AHEAD: usize = 1;
 
 /// Why training stopped.

@@ -25,7 +25,7 @@ pub struct OrcDatasetOptions {
     /// on it.
     pub pack_threads_num: Option<usize>,
     /// Finished batches that a background thread keeps ready; with 0 there is no such thread, and
-    /// the caller cuts batches and runs the functions on them.
+    /// who asks for batches cuts them and runs the functions on them.
     pub prefetch: usize,
     /// Leave out the last batch if it has fewer than `batch_size` rows.
     pub drop_remainder: bool,

@@ -45,6 +45,8 @@ pub struct Occurrences<'a> {
     pub positions: &'a Buffer<u32>,
     /// Where the positions of each place begin; one entry more than there are places.
     pub starts: &'a Buffer<u32>,
+    /// All positions below it that hold an id are among them.
+    pub listed: usize,
     /// Where the places of each logical table begin; one entry more than there are tables.
     pub table_offsets: &'a Buffer<u32>,
     /// The feature's logical table.
@@ -100,9 +102,12 @@ impl<'a> Lookup<'a> {
 
     /// The occurrences as kernels take them.
     pub(crate) fn raw_occurrences(&self, op: &'static str, stream: &Stream) -> Result<recis_occurrences> {
-        let Some(Occurrences { positions, starts, table_offsets, table }) = self.occurrences else {
-            return Err(Error::shape(op, "the backward pass on a device needs the ids' occurrences"));
-        };
+        let needed = || Error::shape(op, "the backward pass on a device needs the ids' occurrences");
+        let Occurrences { positions, starts, listed, table_offsets, table } =
+            self.occurrences.ok_or_else(needed)?;
+        if self.first_id.saturating_add(self.ids) > listed {
+            return Err(needed());
+        }
         let fits = starts.len() > positions.len() && positions.len() == self.inverse.len();
         ensure(fits && table < table_offsets.len().saturating_sub(1), op, || {
             format!(

@@ -45,13 +45,16 @@ pub struct Partition {
     positions: Buffer<u32>,
     /// Where the positions of each distinct id begin.
     starts: Buffer<u32>,
+    /// The positions of listed columns are those below it.
+    listed: usize,
 }
 
 impl Partition {
     /// Where the ids of a logical table's listed columns occur, for backward passes on a device.
     pub fn occurrences(&self, table: usize) -> Option<Occurrences<'_>> {
-        let Self { positions, starts, table_offsets, .. } = self;
-        (!starts.is_empty()).then_some(Occurrences { positions, starts, table_offsets, table })
+        let Self { positions, starts, table_offsets, listed, .. } = self;
+        let occurrences = Occurrences { positions, starts, listed: *listed, table_offsets, table };
+        (!starts.is_empty()).then_some(occurrences)
     }
 
     /// Which of the distinct ids are a logical table's.
@@ -157,9 +160,9 @@ fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition
                 })
             };
             let raw = pieces.iter().zip(&first_ids).map(raw).collect::<Result<Vec<_>>>()?;
-            let (total_ids, table_count, listed) = (total as i64, tables as i64, listed as i64);
+            let (total_ids, table_count, listed_ids) = (total as i64, tables as i64, listed as i64);
             let mut scratch =
-                workspace!(stream, recis_partition_ids_workspace_size(total_ids, table_count, listed))?;
+                workspace!(stream, recis_partition_ids_workspace_size(total_ids, table_count, listed_ids))?;
             let mut ids = Buffer::unset(total, stream)?;
             let mut table_offsets = Buffer::unset(tables + 1, stream)?;
             let [mut inverse, mut positions] = [Buffer::unset(total, stream)?, Buffer::unset(total, stream)?];
@@ -173,7 +176,7 @@ fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition
                     raw.len() as i64,
                     table_count,
                     total_ids,
-                    listed,
+                    listed_ids,
                     ids.on_mut(stream)?,
                     table_offsets.on_mut(stream)?,
                     inverse.on_mut(stream)?,
@@ -184,7 +187,7 @@ fn run(pieces: &[Piece<'_>], tables: usize, stream: &Stream) -> Result<Partition
                     bytes
                 )
             )?;
-            Ok(Partition { ids, table_offsets, first_ids, inverse, count, positions, starts })
+            Ok(Partition { ids, table_offsets, first_ids, inverse, count, positions, starts, listed })
         }
     }
 }

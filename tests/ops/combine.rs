@@ -154,8 +154,13 @@ fn indices_that_lead_nowhere_do_no_harm() {
         let (starts, table_offsets) = (on(&wild[..], stream), on([7, u32::MAX, 3], stream));
         let (embeddings, offsets) = (on([1.0; 5 * DIM], stream), on(hostile_offsets(rows), stream));
         for table in 0..2 {
-            let occurrences =
-                Occurrences { positions: &positions, starts: &starts, table_offsets: &table_offsets, table };
+            let occurrences = Occurrences {
+                positions: &positions,
+                starts: &starts,
+                listed: ids,
+                table_offsets: &table_offsets,
+                table,
+            };
             let lookup = Lookup {
                 embeddings: &embeddings,
                 inverse: &inverse,

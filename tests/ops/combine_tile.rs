@@ -134,8 +134,13 @@ fn indices_that_lead_nowhere_do_no_harm() {
         let [positions, inverse] = [0, 1].map(|first| on(&wild[first..][..ids], stream));
         let (starts, table_offsets) = (on(&wild[..], stream), on([2, u32::MAX], stream));
         let (embeddings, offsets) = (on([1.0; 20], stream), on(hostile_offsets(rows), stream));
-        let occurrences =
-            Occurrences { positions: &positions, starts: &starts, table_offsets: &table_offsets, table: 0 };
+        let occurrences = Occurrences {
+            positions: &positions,
+            starts: &starts,
+            listed: ids,
+            table_offsets: &table_offsets,
+            table: 0,
+        };
         let lookup = Lookup {
             embeddings: &embeddings,
             inverse: &inverse,

@@ -258,7 +258,7 @@ fn wide_layers_are_as_exact_as_asked() {
                 continue;
             }
             for (of_weight, of_gradient) in
-                [(1.0, 1.0), (f32::powi(2.0, -70), f32::powi(2.0, 60)), (1e20, 1e-25)]
+                [(1.0, 1.0), (f32::powi(2.0, -70), f32::powi(2.0, 60)), (1e20, 1e-25), (1e-30, 1.0)]
             {
                 // On a device, as wide as it wants it.
                 let tile_len = if matches!(stream.device(), Device::Cpu | Device::Simt) { 20 } else { 600 };

@@ -134,6 +134,12 @@ fn occurrences_are_there_where_gradients_need_them() {
                 .unwrap();
         let is_device = stream.device() != recis::device::Device::Cpu;
         assert_eq!(partition.occurrences(0).is_some(), is_device);
+        if let Some(occurrences) = partition.occurrences(0) {
+            assert_eq!(occurrences.listed, 1);
+        }
+        let column = Column { table: 0, ids: &on([5], stream), offsets: None, listed: false };
+        let partition = forward(&[column], 1, stream).unwrap();
+        assert!(partition.occurrences(0).is_none_or(|occurrences| occurrences.listed == 0));
     });
 }
 

@@ -161,6 +161,7 @@ fn layers_and_combiners_refuse_other_devices() {
         let occurrences = lookup::Occurrences {
             positions: &positions,
             starts: &starts,
+            listed: 4,
             table_offsets: &table_offsets,
             table: 0,
         };

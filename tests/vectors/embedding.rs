@@ -134,7 +134,7 @@ impl Where {
 
     fn of_all(&self) -> Occurrences<'_> {
         let Self { positions, starts, table_offsets, .. } = self;
-        Occurrences { positions, starts, table_offsets, table: 0 }
+        Occurrences { positions, starts, listed: positions.len(), table_offsets, table: 0 }
     }
 }
 

@@ -43,10 +43,8 @@ impl BatchesAhead {
             }
         };
         let thread = thread::Builder::new().name("batches".into()).spawn(run);
-        let thread = thread.map_err(|error| Error::Data {
-            place: "a thread that reads batches".into(),
-            what: error.to_string(),
-        })?;
+        let thread =
+            thread.map_err(|error| Error::Model(format!("no thread that reads batches: {error}")))?;
         Ok(Self { come: Some(come), thread: Some(thread) })
     }
 
@@ -70,7 +68,7 @@ impl BatchesAhead {
 impl Drop for BatchesAhead {
     fn drop(&mut self) {
         self.come = None;
-        // What it has still to say, nobody wants to know.
+        // It may have a batch to finish. What it has still to say, nobody wants to know.
         _ = self.thread.take().map(JoinHandle::join);
     }
 }

@@ -197,7 +197,14 @@ impl EmbeddingEngine {
     pub fn take(&mut self, ids: Option<BatchIds>, stream: &Stream) -> Result<()> {
         let is_there = ids.is_some();
         match ids {
-            Some(ids) => self.groups.iter_mut().zip(ids.0).for_each(|(group, ids)| group.take(ids)),
+            Some(BatchIds(ids)) => {
+                let features = |group: &Group| group.layout.features.len();
+                let columns = ids.iter().map(|ids| ids.columns.len());
+                if !columns.eq(self.groups.iter().map(features)) {
+                    return Err(Error::Model("ids that another engine's partitioner has found".into()));
+                }
+                self.groups.iter_mut().zip(ids).for_each(|(group, ids)| group.take(ids));
+            }
             None => self.by_turns().try_for_each(|group| group.clear(&group.stream(stream)))?,
         }
         let Some(sharding) = &self.sharding else { return Ok(()) };

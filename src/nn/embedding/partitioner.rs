@@ -9,11 +9,11 @@ use crate::tensor::{Batch, Tensor, Values};
 use crate::{Error, Result};
 
 /// Finds the distinct ids of batches, for an engine's tables, on any thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Partitioner(pub(super) Vec<TableIds>);
 
 /// The ids of a batch, for the engine whose partitioner has found them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BatchIds(pub(super) Vec<GroupIds>);
 
 /// What is to be known of a physical table.
