@@ -55,7 +55,7 @@ impl Embedding {
 
         // Ids to rows: each distinct id once; new ones get a row and its initial values.
         let segments = Buffer::from_vec(offsets(bags.iter().map(|bag| bag.len())), stream)?;
-        let column = Column { table: 0, ids: &ids, offsets: Some(&segments) };
+        let column = Column { table: 0, ids: &ids, offsets: Some(&segments), listed: true };
         let unique = partition_ids::forward(&[column], 1, stream)?;
         let mut found = Buffer::unset(unique.ids.len(), stream)?;
         let new = self.table.find_or_insert(&unique.ids, &unique.table_offsets, &mut found, stream)?;
