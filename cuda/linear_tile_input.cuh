@@ -181,13 +181,13 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
       if (in_pairs)
         for_each_term([&](uint32_t offset, float2 terms) {
           note(terms);
-          add_order_free(sums + offset / 2, pair_of(whole_of(terms.x), whole_of(terms.y)));
+          add_term(sums + offset / 2, pair_of(whole_of(terms.x), whole_of(terms.y)));
         });
       else
         for_each_term([&](uint32_t offset, float2 terms) {
           note(terms);
-          add_order_free(sums + offset, __float2ll_rn(terms.x));
-          add_order_free(sums + offset + 4, __float2ll_rn(terms.y));
+          add_term(sums + offset, __float2ll_rn(terms.x));
+          add_term(sums + offset + 4, __float2ll_rn(terms.y));
         });
       if (all != 0)
         for_each_term([&](uint32_t offset, float2 terms) {

@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kThreads)
     if (row >= rows.count) continue;
     const float term = d_x[i];
     if (of.sums && term - term == 0)
-      add_order_free(sums + int64_t(row) * of.dim + order_free_word(column, of.dim), llrint(term / unit));
+      add_term(sums + int64_t(row) * of.dim + order_free_word(column, of.dim), llrint(term / unit));
     else
       atomicAdd(of.d_embeddings + (int64_t(rows.first) + row) * of.dim + column, term);
   }

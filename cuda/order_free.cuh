@@ -66,7 +66,7 @@ __device__ __forceinline__ double order_free_unit(int log_largest, int log_terms
 }
 
 // Adds a term, in units.
-__device__ __forceinline__ void add_order_free(unsigned long long* sum, long long term) {
+__device__ __forceinline__ void add_term(unsigned long long* sum, long long term) {
 #ifdef RECIS_SIMT
   atomicAdd(sum, static_cast<unsigned long long>(term));
 #else

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -70,9 +70,10 @@ impl EmbeddingEngine {
         let tables = groups.iter().map(|Group { layout, .. }: &Group| TableIds {
             features: layout.features.clone(),
             tables: layout.children.len(),
-            ..TableIds::default()
+            gathered: HashSet::new(),
+            beside: None,
         });
-        let partitioner = Arc::new(Partitioner(tables.collect()));
+        let partitioner = Arc::new(Partitioner::new(tables.collect()));
         Ok(Self { features, groups, partitioner, sharding: None, dealt: Vec::new() })
     }
 
@@ -97,18 +98,9 @@ impl EmbeddingEngine {
 
     /// Changes what the partitioner knows of each table.
     fn change_partitioner(&mut self, change: impl Fn(&Group, &mut TableIds)) {
-        let tables = self.partitioner.0.iter().zip(&self.groups).map(|(table, group)| {
-            let mut table = TableIds {
-                features: table.features.clone(),
-                tables: table.tables,
-                gathered: table.gathered.clone(),
-                beside: table.beside.clone(),
-                offsets: Default::default(),
-            };
-            change(group, &mut table);
-            table
-        });
-        self.partitioner = Arc::new(Partitioner(tables.collect()));
+        let mut tables = self.partitioner.tables.clone();
+        self.groups.iter().zip(&mut tables).for_each(|(group, table)| change(group, table));
+        self.partitioner = Arc::new(Partitioner::new(tables));
     }
 
     /// What finds the distinct ids of batches for this engine, as it is now.

@@ -1,6 +1,6 @@
 //! The distinct ids of a batch in every physical table: all of a lookup that needs no table.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::device::{Buffer, Stream};
@@ -10,14 +10,18 @@ use crate::{Error, Result};
 
 /// Finds the distinct ids of batches, for an engine's tables, on any thread.
 #[derive(Debug)]
-pub struct Partitioner(pub(super) Vec<TableIds>);
+pub struct Partitioner {
+    pub(super) tables: Vec<TableIds>,
+    /// Of each feature that is a dense column: where the rows of the last batch began.
+    offsets: Mutex<HashMap<String, DenseOffsets>>,
+}
 
 /// The ids of a batch, for the engine whose partitioner has found them.
 #[derive(Debug)]
 pub struct BatchIds(pub(super) Vec<GroupIds>);
 
 /// What is to be known of a physical table.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct TableIds {
     /// The features that use it, and the logical table of each.
     pub(super) features: Vec<(String, usize)>,
@@ -26,12 +30,10 @@ pub(super) struct TableIds {
     pub(super) gathered: HashSet<String>,
     /// Where the work runs, if not on the others' stream.
     pub(super) beside: Option<Stream>,
-    /// Of each feature that is a dense column: where the rows of the last batch began.
-    pub(super) offsets: Mutex<Vec<Option<DenseOffsets>>>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct DenseOffsets {
+#[derive(Debug)]
+struct DenseOffsets {
     width: usize,
     rows: usize,
     offsets: Buffer<i32>,
@@ -57,39 +59,41 @@ pub(super) struct Column {
 }
 
 impl Partitioner {
+    pub(super) fn new(tables: Vec<TableIds>) -> Self {
+        Self { tables, offsets: Mutex::default() }
+    }
+
     /// Finds the distinct ids of a batch, on `stream` or beside it.
     ///
     /// # Errors
     /// A feature that is missing or holds no ids.
     pub fn partition(&self, batch: &Batch, stream: &Stream) -> Result<BatchIds> {
-        let mut found: Vec<_> = self.0.iter().map(|_| GroupIds::default()).collect();
+        let mut found: Vec<_> = self.tables.iter().map(|_| GroupIds::default()).collect();
         // Those first whose work runs beside the others': enqueued behind, it would wait.
         for is_beside in [true, false] {
-            for (table, found) in self.0.iter().zip(&mut found) {
+            for (table, found) in self.tables.iter().zip(&mut found) {
                 if table.beside.is_some() == is_beside {
-                    *found = table.partition(batch, table.beside.as_ref().unwrap_or(stream))?;
+                    *found = self.partition_table(table, batch, table.beside.as_ref().unwrap_or(stream))?;
                 }
             }
         }
         Ok(BatchIds(found))
     }
-}
 
-impl TableIds {
-    fn partition(&self, batch: &Batch, stream: &Stream) -> Result<GroupIds> {
-        let mut columns = Vec::with_capacity(self.features.len());
-        for (i, (name, _)) in self.features.iter().enumerate() {
+    fn partition_table(&self, table: &TableIds, batch: &Batch, stream: &Stream) -> Result<GroupIds> {
+        let mut columns = Vec::with_capacity(table.features.len());
+        for (name, _) in &table.features {
             let tensor = batch.get(name)?.clone();
             let row_offsets = match tensor.as_ref() {
-                Tensor::Dense(t) => Some(self.dense_offsets(i, t.width, t.rows, stream)?),
+                Tensor::Dense(t) => Some(self.dense_offsets(name, t.width, t.rows, stream)?),
                 Tensor::Ragged(ragged) if ragged.offsets.len() == 1 => None,
                 Tensor::Ragged(_) => return unfit(name, "an embedding needs one list of ids a row", &tensor),
             };
-            let (ids, listed) = (ids(name, &tensor)?.len(), !self.gathered.contains(name));
+            let (ids, listed) = (ids(name, &tensor)?.len(), !table.gathered.contains(name));
             columns.push(Column { tensor, row_offsets, ids, listed });
         }
         stream.read_all(columns.iter().flat_map(|column| column.tensor.orders()))?;
-        let of = columns.iter().zip(&self.features).map(|(column, (name, table))| {
+        let of = columns.iter().zip(&table.features).map(|(column, (name, table))| {
             let offsets = match column.tensor.as_ref() {
                 Tensor::Ragged(ragged) => Some(ragged.segments()),
                 Tensor::Dense(_) => None,
@@ -98,27 +102,26 @@ impl TableIds {
             Ok(partition_ids::Column { table: *table, ids, offsets, listed })
         });
         let of = of.collect::<Result<Vec<_>>>()?;
-        let partition = partition_ids::forward(&of, self.tables, stream)?;
+        let partition = partition_ids::forward(&of, table.tables, stream)?;
         Ok(GroupIds { columns, partition })
     }
 
     /// Where the rows of a dense column begin: as in the batch before, if it was as large.
     fn dense_offsets(
         &self,
-        feature: usize,
+        feature: &str,
         width: usize,
         rows: usize,
         stream: &Stream,
     ) -> Result<Buffer<i32>> {
         let mut kept = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.resize(self.features.len(), None);
-        if let Some(last) = &kept[feature]
+        if let Some(last) = kept.get(feature)
             && (last.width, last.rows, last.offsets.device()) == (width, rows, stream.device())
         {
             return Ok(last.offsets.clone());
         }
         let offsets = every(width, rows, stream)?;
-        kept[feature] = Some(DenseOffsets { width, rows, offsets: offsets.clone() });
+        kept.insert(feature.into(), DenseOffsets { width, rows, offsets: offsets.clone() });
         Ok(offsets)
     }
 }

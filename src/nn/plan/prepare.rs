@@ -11,8 +11,8 @@ use crate::tensor::Batch;
 use crate::{Error, Result};
 
 /// Prepares batches for a plan: [`Plan::preparer`](super::Plan::preparer). On a device it only enqueues work, and
-/// enqueueing is what small steps take longest for: a thread that prepares the next batch while another trains on
-/// this one halves that.
+/// enqueueing is what small steps take longest for: a thread may prepare the next batch while another trains on this
+/// one.
 #[derive(Clone)]
 pub struct Preparer(pub(super) Arc<Ahead>);
 
