@@ -82,7 +82,7 @@ struct Ring {
   __device__ __forceinline__ void make(unsigned fillers) {
     for (int i = 0; i < count; ++i) {
       filled[i].make(fillers);
-      free[i].make(kGroups * kGroupThreads / 32);  // a lane of each warp that multiplies
+      free[i].make(kGroups * kGroupThreads);  // all that multiply
     }
   }
 };

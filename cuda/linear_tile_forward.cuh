@@ -112,8 +112,7 @@ __global__ void __launch_bounds__(kProductThreads, 1)
       multiply_tiles<F, false, false, F::kStep>(part, stage.x, stage.weight, group * 64);
       const float unscale = stage.unscale;
       wgmma_wait();
-      __syncwarp();
-      if (threadIdx.x % 32 == 0) shared.ring.free[slot.stage].arrive();
+      shared.ring.free[slot.stage].arrive();
 #pragma unroll
       for (int i = 0; i < 4 * kSumPacks; ++i) sums[i] += part[i] * unscale;
     }

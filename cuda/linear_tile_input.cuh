@@ -156,8 +156,7 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     const float unscale[2] = {unscale_of(row_unscale, shared.unscale[slot.stage][0] * column_share),
                               unscale_of(row_unscale, shared.unscale[slot.stage][1] * column_share)};
     wgmma_wait();
-    __syncwarp();
-    if (lane == 0) shared.ring.free[slot.stage].arrive();
+    shared.ring.free[slot.stage].arrive();
     // Calls add(offset, terms) for every two terms, and where they are among the gradients of embeddings.
     const auto for_each_term = [&](auto add) {
       int unit = first_unit % embedding_units;

@@ -121,8 +121,7 @@ __global__ void __launch_bounds__(kProductThreads, 1)
       multiply_tiles<F, true, true, F::kStep>(part, stage.d_y, stage.x, group * 64);
       const float unscale = stage.unscale;
       wgmma_wait();
-      __syncwarp();
-      if (threadIdx.x % 32 == 0) shared.ring.free[slot.stage].arrive();
+      shared.ring.free[slot.stage].arrive();
 #pragma unroll
       for (int k = 0; k < 64; ++k) sums[k] += part[k] * unscale;
     }
