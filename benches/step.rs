@@ -53,6 +53,7 @@ fn step(bench: &mut Bench<'_>, rows: usize, precision: Precision, reduction: Red
     let memory = Memory::now(&stream);
     let options = PlanOptions { device: stream.device(), precision, reduction, ..PlanOptions::default() };
     let mut plan = deepctr::plan(&options)?;
+    plan.update_every(1);
     let preparer = plan.preparer();
     let (give, prepared) = sync_channel(1);
     let prepare = thread::spawn(move || {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cudarc::driver::sys::{CUdeviceptr, CUmemPool_attribute, cudaError_enum};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 
-use super::{Device, Order, freed};
+use super::{Device, Order, freed, graph};
 use crate::{Error, Result};
 
 /// CUDA's handle of the default stream of whichever thread it is used in.
@@ -121,7 +121,9 @@ impl Memory {
     pub fn allocate(bytes: usize, stream: &Arc<CudaStream>) -> Result<Self> {
         // Never nothing, so that every array has an address.
         let bytes = freed::block_size(bytes);
-        let pointer = match freed::take(bytes, stream) {
+        let kept = freed::take(bytes, stream);
+        graph::note_memory(bytes, kept.is_some(), stream);
+        let pointer = match kept {
             Some(pointer) => pointer,
             None => allocate(bytes, stream)?,
         };
@@ -163,6 +165,13 @@ impl Drop for Memory {
         if self.pointer == 0 {
             return;
         }
+        // A graph frees nothing, and what a stream keeps must be that stream's to order.
+        if graph::is_recorded() && !(self.order.is_settled() && self.allocated_on == Some(self.order.last()))
+        {
+            let (pointer, order) = (std::mem::take(&mut self.pointer), self.order.take());
+            graph::put_off(Self { pointer, order, bytes: self.bytes, allocated_on: self.allocated_on });
+            return;
+        }
         // An error here is that of work before, which is reported where its result is waited for.
         let Ok(stream) = self.order.gather() else { return };
         if self.allocated_on == Some(stream.cu_stream().addr())
@@ -179,6 +188,7 @@ impl Drop for Memory {
 
 /// Gives all memory that is kept for later back to the driver. Waits for the device.
 pub fn give_back_memory(context: &CudaContext) -> Result<()> {
+    let _paused = graph::pause()?;
     freed::give_back(context);
     context.synchronize().map_err(driver("wait for memory"))?;
     // SAFETY: the pool is the device's own, and gives back only what nothing uses.
@@ -189,16 +199,27 @@ pub fn give_back_memory(context: &CudaContext) -> Result<()> {
     .map_err(driver("empty the memory pool"))
 }
 
-/// New memory. If there is no more, what is kept for others goes back first.
+/// Gives memory that is kept for later back to the driver if so much is not free any more.
+pub fn leave_room(bytes: usize, context: &CudaContext) -> Result<()> {
+    let (free, _) = result::mem_get_info().map_err(driver("look at the memory"))?;
+    if free < bytes { give_back_memory(context) } else { Ok(()) }
+}
+
+/// New memory. If there is no more, what is kept for others goes back first; not while a graph is recorded.
 fn allocate(bytes: usize, stream: &CudaStream) -> Result<CUdeviceptr> {
     bind(stream)?;
     // SAFETY: the stream lives; what the memory holds is unspecified.
-    let allocate = || unsafe { result::malloc_async(stream.cu_stream(), bytes) };
-    let mut pointer = allocate();
-    if pointer.is_err_and(|error| error.0 == cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY) {
-        give_back_memory(stream.context())?;
-        pointer = allocate();
-    }
+    let allocate = |stream: &CudaStream| unsafe { result::malloc_async(stream.cu_stream(), bytes) };
+    let pointer = match graph::allocator(stream) {
+        Some(outside) => allocate(&outside).and_then(|pointer| outside.synchronize().map(|()| pointer)),
+        None => match allocate(stream) {
+            Err(error) if error.0 == cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY => {
+                give_back_memory(stream.context())?;
+                allocate(stream)
+            }
+            pointer => pointer,
+        },
+    };
     pointer.map_err(|error| failed(&format!("allocate {bytes} bytes of device memory"), &error.to_string()))
 }
 

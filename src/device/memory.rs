@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::pinned::PinnedVec;
 #[cfg(feature = "simt")]
 use super::simt;
-use super::{Device, Element, Order, Stream, cuda};
+use super::{Device, Element, Order, Stream, cuda, graph};
 use crate::{Error, Result};
 
 /// What keeps memory that a buffer only borrows.
@@ -28,12 +28,23 @@ pub struct Borrowed {
     device: Device,
     order: Option<Order>,
     /// Keeps the memory, or tells who does that it is no longer needed here.
-    _owner: Owner,
+    owner: Owner,
 }
 
 /// What the owner does next is in the order of the stream that used it last.
 impl Drop for Borrowed {
     fn drop(&mut self) {
+        if graph::is_recorded() && self.order.is_some() {
+            let (order, owner) = (self.order.take(), std::mem::replace(&mut self.owner, Arc::new(())));
+            graph::put_off(Self {
+                address: self.address,
+                bytes: self.bytes,
+                device: self.device,
+                order,
+                owner,
+            });
+            return;
+        }
         // An error is that of work before, which is reported where its result is waited for.
         _ = self.order.as_ref().map(Order::gather);
     }
@@ -55,7 +66,7 @@ impl<T: Element> Memory<T> {
     /// Memory that `owner` keeps.
     pub fn borrow(address: usize, bytes: usize, owner: Owner, stream: &Stream) -> Self {
         let (device, order) = (stream.device(), stream.order());
-        Self::Borrowed(Borrowed { address, bytes, device, order, _owner: owner })
+        Self::Borrowed(Borrowed { address, bytes, device, order, owner })
     }
 
     pub fn device(&self) -> Device {

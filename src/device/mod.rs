@@ -5,6 +5,8 @@ mod buffer;
 mod cuda;
 mod cuda_slice;
 mod freed;
+#[cfg_attr(not(feature = "trainer"), expect(dead_code))]
+mod graph;
 mod growing;
 mod memory;
 mod order;
@@ -18,6 +20,8 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use buffer::{Buffer, Element};
+#[cfg(feature = "trainer")]
+pub(crate) use graph::Graph;
 pub use growing::Growing;
 pub(crate) use order::Order;
 pub use read_back::ReadBack;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaEvent, CudaStream, DriverError};
 
-use super::cuda;
+use super::{cuda, graph};
 use crate::Result;
 
 /// The streams that a piece of a CUDA device's memory is used on: several may read it at once, one writes to it
@@ -41,12 +41,35 @@ impl Order {
         orders.into_iter().try_for_each(|order| order.users().write(stream, &mut joined))
     }
 
+    /// From now on `stream` waits for what `other` has been given so far.
+    #[cfg(feature = "trainer")]
+    pub fn join(stream: &CudaStream, other: &CudaStream) -> Result<()> {
+        join(stream, other, &mut Joined::new())
+    }
+
     /// The stream that used it last, which from now on waits for what all others have been given so far.
     pub fn gather(&self) -> Result<Arc<CudaStream>> {
         let mut users = self.users();
-        let last = users.readers.last().unwrap_or(&users.writer).clone();
+        let last = users.last().clone();
         users.write(&last, &mut Joined::new())?;
         Ok(last)
+    }
+
+    /// The address of the stream that used it last.
+    pub fn last(&self) -> usize {
+        self.users().last().cu_stream().addr()
+    }
+
+    /// What it says, leaving nothing to wait for.
+    pub fn take(&self) -> Self {
+        let mut users = self.users();
+        let none = Users { writer: users.writer.clone(), readers: Vec::new() };
+        Self(Mutex::new(std::mem::replace(&mut *users, none)))
+    }
+
+    /// Whether the graph that this thread records is behind all that is not part of it; so it is if there is none.
+    pub fn is_settled(&self) -> bool {
+        self.users().all().all(|user| graph::is_settled(user))
     }
 
     pub fn ordinal(&self) -> usize {
@@ -68,8 +91,11 @@ impl Users {
             Some(place) => self.readers[place..].rotate_left(1),
             None if is_writer && self.readers.is_empty() => {}
             None => {
-                join(stream, &self.writer, joined)?;
-                if self.readers.len() == MOST_READERS {
+                // A reader that the stream is behind has waited for the writer.
+                if !self.has_one_before(stream) {
+                    join(stream, &self.writer, joined)?;
+                }
+                if self.readers.len() >= MOST_READERS && !graph::records(stream) {
                     // Who waits for this one then waits for that one too.
                     join(stream, &self.readers.remove(0), joined)?;
                 }
@@ -79,9 +105,23 @@ impl Users {
         Ok(())
     }
 
+    fn last(&self) -> &Arc<CudaStream> {
+        self.readers.last().unwrap_or(&self.writer)
+    }
+
+    /// Whether the stream is recorded, and the graph is behind one of these.
+    fn has_one_before(&self, stream: &CudaStream) -> bool {
+        self.all().any(|user| graph::comes_behind(stream, user))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<CudaStream>> {
+        self.readers.iter().chain([&self.writer])
+    }
+
     fn write(&mut self, stream: &Arc<CudaStream>, joined: &mut Joined) -> Result<()> {
         // One that has read it has waited for the writer already.
-        if !self.readers.iter().any(|reader| reader.cu_stream() == stream.cu_stream()) {
+        let has_read = self.readers.iter().any(|reader| reader.cu_stream() == stream.cu_stream());
+        if !has_read && !self.has_one_before(stream) {
             join(stream, &self.writer, joined)?;
         }
         for reader in self.readers.drain(..) {
@@ -95,7 +135,8 @@ impl Users {
 }
 
 fn join(stream: &CudaStream, other: &CudaStream, joined: &mut Joined) -> Result<()> {
-    if stream.cu_stream() == other.cu_stream() || joined.contains(&other.cu_stream()) {
+    let is_known = stream.cu_stream() == other.cu_stream() || joined.contains(&other.cu_stream());
+    if is_known || graph::is_behind(stream, other)? {
         return Ok(());
     }
     wait(stream, other).map_err(cuda::driver("order two streams"))?;

@@ -1,11 +1,12 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream};
 
 use super::pinned::Block;
-use super::{Device, Order, cuda, freed};
+use super::{Device, Order, cuda, freed, graph};
 use crate::{Error, Result};
 
 /// An order of execution on a device. Operations take it last, and are enqueued on it.
@@ -115,9 +116,32 @@ impl Stream {
     }
 
     fn event(&self, flags: CUevent_flags) -> Result<Event> {
-        let record = |cuda: &Arc<Cuda>| cuda.stream.record_event(Some(flags));
-        let event = self.cuda.as_ref().map(record).transpose().map_err(cuda::driver("record an event"))?;
-        Ok(Event { cuda: event, made: std::time::Instant::now() })
+        let mark = match &self.cuda {
+            None => Mark::Host(Instant::now()),
+            Some(cuda) => match graph::launched(&cuda.stream) {
+                Some(launched) => Mark::Graph(launched),
+                None => Mark::Cuda(
+                    cuda.stream.record_event(Some(flags)).map_err(cuda::driver("record an event"))?,
+                ),
+            },
+        };
+        Ok(Event(mark))
+    }
+
+    /// From now on this stream waits for what is before a mark.
+    #[cfg(feature = "trainer")]
+    pub(crate) fn wait(&self, event: &Event) -> Result<()> {
+        match (self.cuda_stream(), event.cuda()?) {
+            (Some(stream), Some(event)) => stream.wait(event).map_err(cuda::driver("order two streams")),
+            _ => Ok(()),
+        }
+    }
+
+    /// From now on this stream waits for what others have been given so far.
+    #[cfg(feature = "trainer")]
+    pub(crate) fn join<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Result<()> {
+        let Some(stream) = self.cuda_stream() else { return Ok(()) };
+        others.into_iter().filter_map(Self::cuda_stream).try_for_each(|other| Order::join(stream, other))
     }
 
     /// The order of new memory that this stream is the first to use; none on the host.
@@ -180,6 +204,7 @@ impl Stream {
     /// Keeps a block until the copies enqueued so far have read it.
     pub(super) fn keep(&self, block: Block) -> Result<()> {
         let Some(cuda) = &self.cuda else { return Ok(()) };
+        let Some(block) = graph::keep(&cuda.stream, block) else { return Ok(()) };
         let event = cuda.stream.record_event(None).map_err(cuda::driver("record an event"))?;
         let mut sources = cuda.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|(event, _)| !event.is_complete());
@@ -205,32 +230,61 @@ impl fmt::Debug for Stream {
 }
 
 /// A mark in a stream.
-pub struct Event {
-    cuda: Option<CudaEvent>,
-    made: std::time::Instant,
+pub struct Event(Mark);
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Event")
+    }
+}
+
+enum Mark {
+    /// On the host work is done when it is enqueued.
+    Host(Instant),
+    Cuda(CudaEvent),
+    /// Behind a graph, once that is launched.
+    Graph(Arc<OnceLock<CudaEvent>>),
 }
 
 impl Event {
     /// Whether all work before the mark has finished.
     pub fn is_complete(&self) -> bool {
-        self.cuda.as_ref().is_none_or(CudaEvent::is_complete)
+        match &self.0 {
+            Mark::Host(_) => true,
+            Mark::Cuda(event) => event.is_complete(),
+            Mark::Graph(event) => event.get().is_some_and(CudaEvent::is_complete),
+        }
     }
 
     /// Waits until all work before the mark has finished.
     pub fn synchronize(&self) -> Result<()> {
-        self.cuda
-            .as_ref()
+        self.cuda()?
             .map_or(Ok(()), |event| event.synchronize().map_err(cuda::driver("finish the work of a stream")))
     }
 
     /// The seconds from `earlier` to this mark: the device's, once it has got there.
     pub fn seconds_since(&self, earlier: &Self) -> Result<f64> {
-        match (&earlier.cuda, &self.cuda) {
+        if let (Mark::Host(from), Mark::Host(to)) = (&earlier.0, &self.0) {
+            return Ok((*to - *from).as_secs_f64());
+        }
+        match (earlier.cuda()?, self.cuda()?) {
             (Some(from), Some(to)) => {
                 let milliseconds = from.elapsed_ms(to).map_err(cuda::driver("measure time"))?;
                 Ok(f64::from(milliseconds) / 1e3)
             }
-            _ => Ok((self.made - earlier.made).as_secs_f64()),
+            _ => Err(Error::Cuda("there is no time between a device's mark and the host's".into())),
+        }
+    }
+
+    /// None on the host.
+    fn cuda(&self) -> Result<Option<&CudaEvent>> {
+        match &self.0 {
+            Mark::Host(_) => Ok(None),
+            Mark::Cuda(event) => Ok(Some(event)),
+            Mark::Graph(event) => match event.get() {
+                Some(event) => Ok(Some(event)),
+                None => Err(Error::Cuda("a graph that is waited for has not been launched".into())),
+            },
         }
     }
 }

@@ -63,6 +63,11 @@ impl FeatureEngine {
         self.beside.iter().try_for_each(Stream::synchronize)
     }
 
+    /// The streams of their own that features have.
+    pub fn streams(&self) -> impl Iterator<Item = &Stream> {
+        self.beside.iter()
+    }
+
     /// The features of a batch, in order, and behind them the columns that none has taken the name
     /// of.
     ///

@@ -102,4 +102,8 @@ impl Metric for Auroc {
         self.on_device = Some(self.load(counts, stream)?);
         Ok(())
     }
+
+    fn only_enqueues(&self) -> bool {
+        true
+    }
 }

@@ -55,4 +55,10 @@ pub trait Metric: Send {
     /// # Errors
     /// Counters of another metric or size.
     fn restore(&mut self, state: &[(&'static str, Vec<i64>)], stream: &Stream) -> Result<()>;
+
+    /// Whether what a training step calls only enqueues work, and never waits for the device (no): if so of all that
+    /// a plan has, a step may be launched as one graph.
+    fn only_enqueues(&self) -> bool {
+        false
+    }
 }

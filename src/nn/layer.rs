@@ -52,6 +52,12 @@ pub trait Layer: Send {
     fn activation(&self) -> Option<Activation> {
         None
     }
+
+    /// Whether what a training step calls only enqueues work, and never waits for the device (no): if so of all that
+    /// a plan has, a step may be launched as one graph.
+    fn only_enqueues(&self) -> bool {
+        false
+    }
 }
 
 /// What a layer's backward pass works on.
@@ -140,6 +146,10 @@ impl Layer for Linear {
     fn is_linear(&self) -> bool {
         true
     }
+
+    fn only_enqueues(&self) -> bool {
+        true
+    }
 }
 
 /// A function of each value.
@@ -184,6 +194,10 @@ impl Layer for Activation {
 
     fn activation(&self) -> Option<Activation> {
         Some(*self)
+    }
+
+    fn only_enqueues(&self) -> bool {
+        true
     }
 }
 

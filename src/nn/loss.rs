@@ -26,6 +26,12 @@ pub trait Loss: Send {
     fn is_bce(&self) -> bool {
         false
     }
+
+    /// Whether what a training step calls only enqueues work, and never waits for the device (no): if so of all that
+    /// a plan has, a step may be launched as one graph.
+    fn only_enqueues(&self) -> bool {
+        false
+    }
 }
 
 /// Binary cross-entropy of probabilities, averaged over the batch: torch's `BCELoss`.
@@ -49,6 +55,10 @@ impl Loss for BceLoss {
     }
 
     fn is_bce(&self) -> bool {
+        true
+    }
+
+    fn only_enqueues(&self) -> bool {
         true
     }
 }

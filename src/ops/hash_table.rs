@@ -77,6 +77,17 @@ impl HashTable {
         }
     }
 
+    /// Makes room for so many ids more, so that inserting them does not have to.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn reserve(&mut self, ids: usize, stream: &Stream) -> Result<()> {
+        match &mut self.form {
+            Form::Cpu(_) => Ok(()),
+            Form::Kernels(table) => table.reserve(ids, stream),
+        }
+    }
+
     /// The row of each id, [`NO_ROW`] for one that is not in the table. Behind the ids, rows are
     /// [`NO_ROW`] too.
     pub fn find(

@@ -18,6 +18,12 @@ pub trait DenseOptimizer: Send {
 
     /// Takes a state back; `take` removes an array by name, with its shape checked.
     fn restore(&mut self, parameters: &[Parameter], take: &mut Take<'_>, stream: &Stream) -> Result<()>;
+
+    /// Whether what a training step calls only enqueues work, and never waits for the device (no): if so of all that
+    /// a plan has, a step may be launched as one graph.
+    fn only_enqueues(&self) -> bool {
+        false
+    }
 }
 
 /// Removes the array of a name and shape from a snapshot that is being restored.
@@ -103,6 +109,10 @@ impl DenseOptimizer for AdamW {
             }
         }
         Ok(())
+    }
+
+    fn only_enqueues(&self) -> bool {
+        true
     }
 }
 

@@ -24,6 +24,12 @@ pub trait SparseOptimizer: Send {
         gradients: &Gradients,
         stream: &Stream,
     ) -> Result<()>;
+
+    /// Whether what a training step calls only enqueues work, and never waits for the device (no): if so of all that
+    /// a plan has, a step may be launched as one graph.
+    fn only_enqueues(&self) -> bool {
+        false
+    }
 }
 
 /// What an optimizer keeps for a whole physical table: powers of the betas, advanced at every step
@@ -93,5 +99,9 @@ impl SparseOptimizer for SparseAdamWTF {
             Decay::WithoutLr(self.weight_decay),
         );
         sparse_adamw::step(rows, gradients, &coefficients, stream)
+    }
+
+    fn only_enqueues(&self) -> bool {
+        true
     }
 }

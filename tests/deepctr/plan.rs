@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use recis::Result;
 use recis::device::{Buffer, Device, Stream};
 use recis::nn::embedding::{Table, embedding_table};
 use recis::nn::{
@@ -18,6 +17,7 @@ use recis::ops::partition_ids::Partition;
 use recis::ops::scale;
 use recis::ops::unfit::Word;
 use recis::optim::{SparseOptimizer, Take};
+use recis::{DenseTensor, Result, Tensor, Values};
 
 use crate::devices::devices;
 use crate::model::{
@@ -102,6 +102,36 @@ fn batches_that_are_prepared_ahead_train_alike() {
         let of_another = alone.preparer().prepare(&batch(1, ROWS)).unwrap();
         let error = ahead.train_prepared(Some(of_another), false).unwrap_err();
         assert_eq!(error.to_string(), "model: a batch that another plan's preparer has prepared");
+    }
+}
+
+/// Also of other sizes, of ids that tables must grow for, and behind a batch that is refused halfway.
+#[test]
+fn updates_launched_with_their_batch_are_the_same() {
+    for device in devices() {
+        let (mut at_once, mut after) = (plan_on(device), plan_on(device));
+        at_once.update_every(1);
+        let steps =
+            [(0, ROWS), (1, ROWS), (2, 300), (3, 1), (4, ROWS), (4, ROWS), (5, 3000), (6, ROWS), (7, 300)];
+        for (number, (seed, rows)) in steps.into_iter().enumerate() {
+            if number == 4 {
+                let mut batch = batch(seed, rows);
+                let values = Values::I8(vec![1; 8 * rows].into());
+                batch.insert("dense1", Tensor::Dense(DenseTensor { rows, width: 8, values }));
+                let [a, b] =
+                    [&mut at_once, &mut after].map(|plan| train(plan, &batch).unwrap_err().to_string());
+                assert!(a == b && a.contains("dense1"), "{a}, {b}");
+                continue;
+            }
+            let batch = batch(seed, rows);
+            let (a, b) = (at_once.train_batch(&batch).unwrap(), after.train_batch(&batch).unwrap());
+            at_once.apply_gradients().unwrap();
+            after.apply_gradients().unwrap();
+            let (a, b) = (a.wait().unwrap(), b.wait().unwrap());
+            assert_eq!(a, b, "step {number}");
+            assert_eq!(at_once.predictions().unwrap(), after.predictions().unwrap(), "step {number}");
+        }
+        assert_eq!(difference(&at_once.snapshot().unwrap(), &after.snapshot().unwrap()), 0.0);
     }
 }
 

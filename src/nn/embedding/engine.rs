@@ -93,7 +93,7 @@ impl EmbeddingEngine {
     pub fn shard(&mut self, sharding: Sharding) {
         self.groups.iter_mut().for_each(|group| group.beside = None);
         self.sharding = Some(sharding);
-        self.change_partitioner(|group, table| table.beside.clone_from(&group.beside));
+        self.change_partitioner(|_, table| table.beside = None);
     }
 
     /// Changes what the partitioner knows of each table.
@@ -120,7 +120,12 @@ impl EmbeddingEngine {
                 group.beside = Some(Stream::new(stream.device())?);
             }
         }
-        self.change_partitioner(|group, table| table.beside.clone_from(&group.beside));
+        // Ids are found by another thread: on the tables' own streams it would be in the way.
+        let mut tables = self.partitioner.tables.clone();
+        for (group, table) in self.groups.iter().zip(&mut tables) {
+            table.beside = group.beside.as_ref().map(|_| Stream::new(stream.device())).transpose()?;
+        }
+        self.partitioner = Arc::new(Partitioner::new(tables));
         Ok(())
     }
 
@@ -146,7 +151,7 @@ impl EmbeddingEngine {
     /// # Errors
     /// What went wrong on the device.
     pub fn synchronize(&self) -> Result<()> {
-        self.groups.iter().filter_map(|group| group.beside.as_ref()).try_for_each(Stream::synchronize)
+        self.streams().try_for_each(Stream::synchronize)
     }
 
     /// The stream on which a feature is combined, if the others run on `stream`.
@@ -163,6 +168,25 @@ impl EmbeddingEngine {
     /// A feature without an embedding option.
     pub fn is_beside(&self, feature: &str) -> Result<bool> {
         Ok(self.find(feature)?.1.beside.is_some())
+    }
+
+    /// The streams of their own that tables have.
+    pub fn streams(&self) -> impl Iterator<Item = &Stream> {
+        self.groups.iter().filter_map(|group| group.beside.as_ref())
+    }
+
+    /// Makes room for the ids of a batch. Whether looking them up, and all up to [`EmbeddingEngine::step`], then only
+    /// enqueues work, and never waits for the device.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn reserve(&mut self, ids: &BatchIds, stream: &Stream) -> Result<bool> {
+        let mut only_enqueues = self.sharding.is_none();
+        for (group, ids) in self.groups.iter_mut().zip(&ids.0) {
+            let stream = group.stream(stream);
+            only_enqueues &= group.table.reserve(ids.partition.ids.len(), &stream)?;
+        }
+        Ok(only_enqueues)
     }
 
     /// All groups, those first whose work runs beside the others': enqueued behind, it would wait.

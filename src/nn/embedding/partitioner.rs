@@ -63,6 +63,11 @@ impl Partitioner {
         Self { tables, offsets: Mutex::default() }
     }
 
+    /// The streams of their own that tables have here.
+    pub fn streams(&self) -> impl Iterator<Item = &Stream> {
+        self.tables.iter().filter_map(|table| table.beside.as_ref())
+    }
+
     /// Finds the distinct ids of a batch, on `stream` or beside it.
     ///
     /// # Errors

@@ -21,6 +21,14 @@ pub trait Table: Send {
     /// Makes room for the state of the optimizer. Called once, before any row exists.
     fn attach(&mut self, optimizer: &dyn SparseOptimizer, stream: &Stream) -> Result<()>;
 
+    /// Makes room for so many ids more, whatever of those before was new. Whether [`Table::lookup`] of as many, and
+    /// all up to [`Table::step`], then only enqueues work, and never waits for the device (no): if so of all that a
+    /// plan has, a step may be launched as one graph.
+    fn reserve(&mut self, ids: usize, stream: &Stream) -> Result<bool> {
+        let _ = (ids, stream);
+        Ok(false)
+    }
+
     /// The row of each distinct id and its embedding; `rows` and `embeddings` are as long as
     /// `partition.ids`. Unknown ids get new rows if `insert`, else
     /// [`crate::ops::hash_table::NO_ROW`] and zeros.
@@ -103,6 +111,12 @@ impl Table for EmbeddingTable {
         self.slot_names.extend(optimizer.slots().iter().map(|slot| format!("{}_{slot}", self.prefix)));
         self.rows = Rows::new(self.dim, self.slot_names.len(), stream)?;
         Ok(())
+    }
+
+    fn reserve(&mut self, ids: usize, stream: &Stream) -> Result<bool> {
+        self.index.reserve(ids, stream)?;
+        self.rows.reserve(self.index.row_bound() + ids)?;
+        Ok(true)
     }
 
     fn lookup(

@@ -3,6 +3,7 @@
 mod backward;
 mod evaluate;
 mod inputs;
+mod launch;
 mod network;
 mod pending;
 mod prepare;
@@ -13,7 +14,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::device::{Buffer, Device, Stream};
+use crate::device::{Buffer, Device, Graph, Stream};
 use crate::dist::{Communicator, gather_bytes};
 use crate::features::FeatureEngine;
 use crate::metrics::Metric;
@@ -97,6 +98,8 @@ pub struct Plan {
     unfit: Unfit,
     unfit_is_clear: bool,
     communicator: Option<Arc<dyn Communicator>>,
+    /// For a step and its update, if a CUDA device can do them without the host.
+    graph: Option<Graph>,
     /// The loss over all ranks.
     shared_loss: Buffer<f32>,
 }
@@ -161,7 +164,7 @@ impl Plan {
         dense_optimizer.attach(network.parameters(), &stream)?;
         let (partitioner, ahead) = (embeddings.partitioner(), Stream::new(options.device)?);
         let preparer = Preparer(Arc::new(Ahead { features, partitioner, stream: ahead }));
-        Ok(Self {
+        let mut plan = Self {
             preparer,
             embeddings,
             inputs,
@@ -182,8 +185,11 @@ impl Plan {
             beside: Stream::new(options.device)?,
             reading: Stream::new(options.device)?,
             unfit_is_clear: true,
+            graph: None,
             stream,
-        })
+        };
+        plan.graph = plan.graph()?;
+        Ok(plan)
     }
 
     /// The device that it runs on.
@@ -199,8 +205,7 @@ impl Plan {
         self.stream.synchronize()?;
         self.beside.synchronize()?;
         self.reading.synchronize()?;
-        self.preparer.0.stream.synchronize()?;
-        self.preparer.0.features.synchronize()?;
+        self.preparer.streams().try_for_each(Stream::synchronize)?;
         self.embeddings.synchronize()
     }
 
@@ -210,7 +215,9 @@ impl Plan {
     }
 
     /// Says that every update takes so many batches. With several ranks the dense gradients are then added
-    /// up during the last one's backward pass; else by [`Plan::apply_gradients`]. The result is the same.
+    /// up during the last one's backward pass; else by [`Plan::apply_gradients`]. With one rank on a CUDA device, a
+    /// batch that is an update of its own is also learned from when it is trained on, as one graph, and nothing is
+    /// left to apply. The result is the same.
     pub fn update_every(&mut self, batches: usize) {
         self.batches_an_update = Some(batches);
     }
@@ -247,6 +254,17 @@ impl Plan {
             let what = "apply_gradients is due: an update was to take no more batches (update_every)";
             return Err(Error::Model(what.into()));
         }
+        match batch {
+            Some(batch) if !batch.by.is(&self.preparer) => {
+                Err(Error::Model("a batch that another plan's preparer has prepared".into()))
+            }
+            Some(batch) if !stop && self.is_launched(&batch)? => self.launch(batch),
+            batch => self.train(batch, stop),
+        }
+    }
+
+    /// Enqueues forward and backward, if all ranks go on.
+    fn train(&mut self, batch: Option<PreparedBatch>, stop: bool) -> Result<Turn> {
         let own = match batch {
             None => readiness::END,
             Some(_) if stop => readiness::STOP,
@@ -347,10 +365,7 @@ impl Plan {
             self.unfit.clear(&self.stream)?;
         }
         let (mut ids, mut rows) = (None, 0);
-        if let Some(PreparedBatch { by, about, content }) = batch {
-            if !by.is(&self.preparer) {
-                return Err(Error::Model("a batch that another plan's preparer has prepared".into()));
-            }
+        if let Some(PreparedBatch { about, content, .. }) = batch {
             if about.rows == 0 && self.communicator.is_none() {
                 return Err(Error::Data { place: "batch".into(), what: "it has no rows".into() });
             }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::device::Stream;
+use crate::device::{Event, Stream};
 use crate::features::FeatureEngine;
 use crate::nn::embedding::{BatchIds, Partitioner};
 use crate::tensor::Batch;
@@ -32,6 +32,8 @@ pub struct PreparedBatch {
     pub(super) about: Batch,
     /// What the features have made of it, and their ids; none if it has no rows.
     pub(super) content: Option<(Batch, BatchIds)>,
+    /// Behind all that the content is made by.
+    pub(super) done: Event,
 }
 
 impl Preparer {
@@ -45,13 +47,23 @@ impl Preparer {
             return Err(Error::Data { place: format!("column '{name}'"), what });
         }
         let (by, about) = (self.clone(), batch.without_columns());
-        if batch.rows == 0 {
-            return Ok(PreparedBatch { by, about, content: None });
-        }
         let Ahead { features, partitioner, stream } = self.0.as_ref();
-        let columns = features.forward(&batch.copy_to(stream)?, stream)?;
-        let ids = partitioner.partition(&columns, stream)?;
-        Ok(PreparedBatch { by, about, content: Some((columns, ids)) })
+        let mut content = None;
+        if batch.rows > 0 {
+            let columns = features.forward(&batch.copy_to(stream)?, stream)?;
+            let ids = partitioner.partition(&columns, stream)?;
+            // Columns that no feature has touched, too.
+            stream.read_all(columns.columns().flat_map(|(_, column)| column.orders()))?;
+            stream.join(self.streams().filter(|other| !std::ptr::eq(*other, stream)))?;
+            content = Some((columns, ids));
+        }
+        Ok(PreparedBatch { by, about, content, done: stream.mark()? })
+    }
+
+    /// The streams that batches are prepared on.
+    pub(super) fn streams(&self) -> impl Iterator<Item = &Stream> {
+        let Ahead { features, partitioner, stream } = self.0.as_ref();
+        [stream].into_iter().chain(features.streams()).chain(partitioner.streams())
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {

@@ -148,7 +148,7 @@ impl KernelTable {
     }
 
     /// Makes room for `additional` ids, whatever of those before was new.
-    fn reserve(&mut self, additional: usize, stream: &Stream) -> Result<()> {
+    pub fn reserve(&mut self, additional: usize, stream: &Stream) -> Result<()> {
         self.learn()?;
         let since = self.since();
         if self.known.used + since + additional <= self.capacity {
