@@ -158,6 +158,22 @@ impl Memory {
     pub fn order(&self) -> &Order {
         &self.order
     }
+
+    /// Leaves the freeing until the graph that this thread records is launched, unless it can be kept at once: by the
+    /// stream that it was allocated on and last used on.
+    fn put_off(&mut self) -> bool {
+        let is_settled = self.order.is_settled();
+        if is_settled && self.allocated_on == Some(self.order.last()) {
+            return false;
+        }
+        let (pointer, bytes, allocated_on) =
+            (std::mem::take(&mut self.pointer), self.bytes, self.allocated_on);
+        let keep = |stream| graph::keep_memory(pointer, bytes, stream);
+        if !(is_settled && allocated_on.is_some_and(keep)) {
+            graph::put_off(Self { pointer, bytes, order: self.order.take(), allocated_on });
+        }
+        true
+    }
 }
 
 impl Drop for Memory {
@@ -165,11 +181,7 @@ impl Drop for Memory {
         if self.pointer == 0 {
             return;
         }
-        // A graph frees nothing, and what a stream keeps must be that stream's to order.
-        if graph::is_recorded() && !(self.order.is_settled() && self.allocated_on == Some(self.order.last()))
-        {
-            let (pointer, order) = (std::mem::take(&mut self.pointer), self.order.take());
-            graph::put_off(Self { pointer, order, bytes: self.bytes, allocated_on: self.allocated_on });
+        if graph::is_recorded() && self.put_off() {
             return;
         }
         // An error here is that of work before, which is reported where its result is waited for.

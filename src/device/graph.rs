@@ -10,15 +10,17 @@ use std::cell::RefCell;
 use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use cudarc::driver::sys::{self, CUgraph, CUgraphExec, CUstream, CUstreamCaptureMode};
-use cudarc::driver::{CudaEvent, CudaStream};
+use cudarc::driver::sys::{self, CUdeviceptr, CUgraph, CUgraphExec, CUstreamCaptureMode};
+use cudarc::driver::{CudaEvent, CudaStream, result};
 
 use super::pinned::Block;
-use super::{Stream, cuda};
+use super::{Stream, cuda, freed};
 use crate::{Error, Result};
 
-/// Graphs of different shapes that are kept.
-const KEPT: usize = 4;
+/// Graphs of one shape that take turns: one that is under way is not updated before it ends.
+const TURNS: usize = 4;
+/// Graphs that are kept.
+const KEPT: usize = 2 * TURNS;
 
 /// Work on some streams that is recorded again and again.
 pub(crate) struct Graph {
@@ -43,17 +45,25 @@ unsafe impl Send for Executable {}
 
 /// What a thread that records must know, and what it has put off.
 struct Recording {
-    streams: Vec<CUstream>,
+    streams: Vec<Arc<CudaStream>>,
     /// Streams whose work the first one has waited for.
-    behind: Vec<CUstream>,
+    behind: Vec<Arc<CudaStream>>,
     outside: Arc<CudaStream>,
     /// That were asked for, and whether some were not there yet.
     bytes: usize,
     got_more: bool,
     launched: Arc<OnceLock<CudaEvent>>,
+    /// Memory that goes back to the stream that it was allocated on, behind the launch.
+    memory: Vec<FreeMemory>,
     /// To be dropped, and to be kept until it is read, behind the launch.
     dropped: Vec<Box<dyn Any + Send>>,
     blocks: Vec<Block>,
+}
+
+struct FreeMemory {
+    pointer: CUdeviceptr,
+    bytes: usize,
+    stream: Arc<CudaStream>,
 }
 
 thread_local! {
@@ -89,9 +99,18 @@ impl Graph {
         let registered = Registered::new(&self.streams);
         let (result, recording, graph) = self.record(&mark, behind, enqueue)?;
         let launched = graph.and_then(|graph| self.launch_recorded(&graph, &first));
-        let others = &self.streams[1..];
-        let marked = mark.record(&first).and_then(|()| others.iter().try_for_each(|other| other.wait(&mark)));
+        // Whoever is given back memory waits for the graph.
+        let memory = &recording.memory;
+        let has_given = |stream: &&Arc<CudaStream>| memory.iter().any(|free| is(&free.stream, stream));
+        let mut others = self.streams[1..].iter().chain(recording.behind.iter().filter(has_given));
+        let marked = mark.record(&first).and_then(|()| others.try_for_each(|other| other.wait(&mark)));
         drop(registered);
+        for FreeMemory { pointer, bytes, stream } in recording.memory {
+            if marked.is_err() || !freed::keep(pointer, bytes, &stream) {
+                // SAFETY: allocated so; what uses it is before the end of the graph.
+                _ = unsafe { result::free_async(pointer, first.cu_stream()) };
+            }
+        }
         _ = recording.launched.set(mark);
         (self.most_bytes, self.got_more) = (self.most_bytes.max(recording.bytes), recording.got_more);
         drop(recording.dropped);
@@ -111,14 +130,14 @@ impl Graph {
         enqueue: impl FnOnce() -> Result<T>,
     ) -> Result<(Result<T>, Recording, Result<Recorded>)> {
         let (first, others) = (&self.streams[0], &self.streams[1..]);
-        let handle = |stream: &Arc<CudaStream>| stream.cu_stream();
         let recording = Recording {
-            streams: self.streams.iter().map(handle).collect(),
-            behind: behind.iter().filter_map(|stream| stream.cuda_stream().map(handle)).collect(),
+            streams: self.streams.clone(),
+            behind: behind.iter().filter_map(|stream| stream.cuda_stream().cloned()).collect(),
             outside: self.outside.clone(),
             bytes: 0,
             got_more: false,
             launched: Arc::default(),
+            memory: Vec::new(),
             dropped: Vec::new(),
             blocks: Vec::new(),
         };
@@ -155,8 +174,10 @@ impl Graph {
     /// What does as the graph says: one of the same shape that is there, or a new one.
     fn executable(&mut self, graph: &Recorded) -> Result<CUgraphExec> {
         let nodes = graph.nodes()?;
-        let fits = |made: &Executable| made.nodes == nodes && made.update(graph);
-        let made = match self.made.iter().position(fits) {
+        let is_alike = |made: &&Executable| made.nodes == nodes;
+        let has_turns = self.made.iter().filter(is_alike).count() >= TURNS;
+        let fits = |made: &Executable| has_turns && is_alike(&made) && made.update(graph);
+        let made = match self.made.iter().rposition(fits) {
             Some(place) => self.made.remove(place),
             None => Executable::new(graph, nodes)?,
         };
@@ -264,7 +285,22 @@ fn with<R>(run: impl FnOnce(&mut Recording) -> R) -> Option<R> {
 
 /// If this thread records the stream.
 fn of<R>(stream: &CudaStream, run: impl FnOnce(&mut Recording) -> R) -> Option<R> {
-    with(|recording| recording.streams.contains(&stream.cu_stream()).then(|| run(recording))).flatten()
+    with(|recording| holds(&recording.streams, stream).then(|| run(recording))).flatten()
+}
+
+fn holds(streams: &[Arc<CudaStream>], stream: &CudaStream) -> bool {
+    streams.iter().any(|other| is(other, stream))
+}
+
+fn is(one: &CudaStream, other: &CudaStream) -> bool {
+    one.cu_stream() == other.cu_stream()
+}
+
+impl Recording {
+    /// All streams that are in order with it.
+    fn all(&self) -> impl Iterator<Item = &Arc<CudaStream>> {
+        self.streams.iter().chain(&self.behind)
+    }
 }
 
 /// Whether this thread records a graph.
@@ -279,16 +315,12 @@ pub(super) fn records(stream: &CudaStream) -> bool {
 
 /// Whether this thread records the stream, and the graph is behind all that the other has been given.
 pub(super) fn comes_behind(stream: &CudaStream, other: &CudaStream) -> bool {
-    of(stream, |recording| recording.behind.contains(&other.cu_stream())).unwrap_or(false)
+    of(stream, |recording| holds(&recording.behind, other)).unwrap_or(false)
 }
 
 /// Whether a stream is part of the graph that this thread records, or before it; true without a graph.
 pub(super) fn is_settled(stream: &CudaStream) -> bool {
-    let known = |recording: &mut Recording| {
-        let handle = stream.cu_stream();
-        recording.streams.contains(&handle) || recording.behind.contains(&handle)
-    };
-    with(known).unwrap_or(true)
+    with(|recording| recording.all().any(|known| is(known, stream))).unwrap_or(true)
 }
 
 /// [`comes_behind`]; if not, and another thread records the other, waits until it has launched that.
@@ -296,14 +328,12 @@ pub(super) fn is_settled(stream: &CudaStream) -> bool {
 /// # Errors
 /// It records one of the two, and the other is not known to come before or behind.
 pub(super) fn is_behind(stream: &CudaStream, other: &CudaStream) -> Result<bool> {
-    let known = with(|recording| {
-        let is_recorded = |stream: &CudaStream| recording.streams.contains(&stream.cu_stream());
-        match (is_recorded(stream), is_recorded(other)) {
-            (true, false) if recording.behind.contains(&other.cu_stream()) => Ok(true),
+    let known =
+        with(|recording| match (holds(&recording.streams, stream), holds(&recording.streams, other)) {
+            (true, false) if holds(&recording.behind, other) => Ok(true),
             (one, both) if one == both => Ok(false),
             _ => Err(Error::Cuda("a graph and work on another stream are not in order".into())),
-        }
-    });
+        });
     known.unwrap_or_else(|| {
         // What another thread records has no end yet.
         drop(wait_for_launch(|address| address == other.cu_stream().addr()));
@@ -327,6 +357,19 @@ pub(super) fn note_memory(bytes: usize, is_kept: bool, stream: &CudaStream) {
         recording.bytes += bytes;
         recording.got_more |= !is_kept;
     });
+}
+
+/// Keeps memory that nobody needs behind the graph that this thread records for the stream of this address, on which
+/// it was allocated. Whether that is in order with the graph.
+pub(super) fn keep_memory(pointer: CUdeviceptr, bytes: usize, stream: usize) -> bool {
+    let keep = |recording: &mut Recording| {
+        let stream = recording.all().find(|known| known.cu_stream().addr() == stream).cloned();
+        let free = stream.map(|stream| FreeMemory { pointer, bytes, stream });
+        let is_known = free.is_some();
+        recording.memory.extend(free);
+        is_known
+    };
+    with(keep).unwrap_or(false)
 }
 
 /// Drops it behind the graph that this thread records.
