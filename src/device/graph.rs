@@ -24,7 +24,8 @@ const KEPT: usize = 2 * TURNS;
 
 /// Work on some streams that is recorded again and again.
 pub(crate) struct Graph {
-    /// The first one orders the work among other work.
+    /// Orders the work among other work: the first of the streams.
+    first: Stream,
     streams: Vec<Arc<CudaStream>>,
     /// Where memory is allocated while these are recorded.
     outside: Arc<CudaStream>,
@@ -78,9 +79,10 @@ impl Graph {
     /// Of work on these streams, of which the first orders it among other work; none on the host.
     pub fn new(streams: &[&Stream]) -> Result<Option<Self>> {
         let all: Option<Vec<_>> = streams.iter().map(|stream| stream.cuda_stream().cloned()).collect();
-        let Some(all) = all.filter(|all| !all.is_empty()) else { return Ok(None) };
+        let (Some(all), Some(&first)) = (all, streams.first()) else { return Ok(None) };
+        let first = first.clone();
         let outside = all[0].context().new_stream().map_err(cuda::driver("make a stream"))?;
-        Ok(Some(Self { streams: all, outside, made: Vec::new(), most_bytes: 0, got_more: true }))
+        Ok(Some(Self { first, streams: all, outside, made: Vec::new(), most_bytes: 0, got_more: true }))
     }
 
     /// Launches what `enqueue` enqueues on the graph's streams, also if it fails. Of what other streams have done, it
@@ -114,8 +116,7 @@ impl Graph {
         _ = recording.launched.set(mark);
         (self.most_bytes, self.got_more) = (self.most_bytes.max(recording.bytes), recording.got_more);
         drop(recording.dropped);
-        let stream = Stream::from_cudarc(first)?;
-        recording.blocks.into_iter().try_for_each(|block| stream.keep(block))?;
+        recording.blocks.into_iter().try_for_each(|block| self.first.keep(block))?;
         let result = result?;
         launched?;
         marked.map_err(cuda::driver("order two streams"))?;
