@@ -42,7 +42,8 @@ impl Plan {
         let Some(mut graph) = self.graph.take() else { return self.train(Some(batch), false) };
         let turn = graph.launch(&behind, || {
             let turn = self.train(Some(batch), false)?;
-            self.apply_gradients()?;
+            // What is left is done beside the next batch's lookups.
+            self.apply()?;
             Ok(turn)
         });
         self.graph = Some(graph);
