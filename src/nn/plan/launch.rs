@@ -6,6 +6,10 @@ use crate::device::{Graph, Stream};
 
 use super::{Plan, PreparedBatch, Turn};
 
+/// Rows of a batch, at most: for more, a device takes longer than the host takes to launch, and what one step has
+/// before another would only wait for the graph.
+const MOST_ROWS: usize = 2048;
+
 impl Plan {
     /// A graph for the work of these streams, unless something in a step may wait for the device.
     pub(super) fn graph(&self) -> Result<Option<Graph>> {
@@ -26,8 +30,9 @@ impl Plan {
     /// Whether a batch is trained on and learned from at once, in a graph. Makes room for its ids.
     pub(super) fn is_launched(&mut self, batch: &PreparedBatch) -> Result<bool> {
         let is_one_update = self.batches_an_update == Some(1) && self.pending_batches == 0;
+        let is_small = batch.about.rows <= MOST_ROWS;
         match &batch.content {
-            Some((_, ids)) if self.graph.is_some() && is_one_update => {
+            Some((_, ids)) if self.graph.is_some() && is_one_update && is_small => {
                 self.embeddings.reserve(ids, &self.stream)
             }
             _ => Ok(false),
