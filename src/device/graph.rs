@@ -263,6 +263,7 @@ fn recorded() -> MutexGuard<'static, Vec<usize>> {
 
 /// Waits until no thread records what `is_wanted`.
 fn wait_for_launch(is_wanted: impl Fn(usize) -> bool) -> MutexGuard<'static, Vec<usize>> {
+    // What another thread records has no end yet.
     LAUNCHED
         .wait_while(recorded(), |all| all.iter().any(|&address| is_wanted(address)))
         .unwrap_or_else(PoisonError::into_inner)
@@ -309,9 +310,14 @@ pub(super) fn is_recorded() -> bool {
     with(|_| ()).is_some()
 }
 
-/// Whether this thread records the stream.
-pub(super) fn records(stream: &CudaStream) -> bool {
-    of(stream, |_| ()).is_some()
+/// Whether another thread records the stream.
+pub(super) fn is_recorded_elsewhere(stream: &CudaStream) -> bool {
+    of(stream, |_| ()).is_none() && recorded().contains(&stream.cu_stream().addr())
+}
+
+/// Waits until no thread records the stream.
+pub(super) fn wait_until_launched(stream: &CudaStream) {
+    drop(wait_for_launch(|address| address == stream.cu_stream().addr()));
 }
 
 /// Whether this thread records the stream, and the graph is behind all that the other has been given.
@@ -324,7 +330,7 @@ pub(super) fn is_settled(stream: &CudaStream) -> bool {
     with(|recording| recording.all().any(|known| is(known, stream))).unwrap_or(true)
 }
 
-/// [`comes_behind`]; if not, and another thread records the other, waits until it has launched that.
+/// [`comes_behind`], of a stream that no other thread records.
 ///
 /// # Errors
 /// It records one of the two, and the other is not known to come before or behind.
@@ -335,11 +341,7 @@ pub(super) fn is_behind(stream: &CudaStream, other: &CudaStream) -> Result<bool>
             (one, both) if one == both => Ok(false),
             _ => Err(Error::Cuda("a graph and work on another stream are not in order".into())),
         });
-    known.unwrap_or_else(|| {
-        // What another thread records has no end yet.
-        drop(wait_for_launch(|address| address == other.cu_stream().addr()));
-        Ok(false)
-    })
+    known.unwrap_or(Ok(false))
 }
 
 /// The event behind the graph, if this thread records the stream.

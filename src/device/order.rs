@@ -31,14 +31,16 @@ impl Order {
     /// so far.
     pub fn read<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
         let mut joined = Joined::new();
-        orders.into_iter().try_for_each(|order| order.users().read(stream, &mut joined))
+        let read = |order: &Self| order.launched(|users| vec![&users.writer]).read(stream, &mut joined);
+        orders.into_iter().try_for_each(read)
     }
 
     /// From now on `stream` may write to what these order. It waits, once each, for what all others have been given
     /// so far.
     pub fn write<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
         let mut joined = Joined::new();
-        orders.into_iter().try_for_each(|order| order.users().write(stream, &mut joined))
+        let write = |order: &Self| order.launched(|users| users.all().collect()).write(stream, &mut joined);
+        orders.into_iter().try_for_each(write)
     }
 
     /// From now on `stream` waits for what `other` has been given so far.
@@ -49,7 +51,7 @@ impl Order {
 
     /// The stream that used it last, which from now on waits for what all others have been given so far.
     pub fn gather(&self) -> Result<Arc<CudaStream>> {
-        let mut users = self.users();
+        let mut users = self.launched(|users| users.all().collect());
         let last = users.last().clone();
         users.write(&last, &mut Joined::new())?;
         Ok(last)
@@ -76,6 +78,20 @@ impl Order {
         self.users().writer.context().ordinal()
     }
 
+    /// The users, as soon as no other thread records those that are to be waited for: it may want to be here too.
+    fn launched(&self, of: impl Fn(&Users) -> Vec<&Arc<CudaStream>>) -> MutexGuard<'_, Users> {
+        loop {
+            let users = self.users();
+            let Some(recorded) =
+                of(&users).into_iter().find(|user| graph::is_recorded_elsewhere(user)).cloned()
+            else {
+                return users;
+            };
+            drop(users);
+            graph::wait_until_launched(&recorded);
+        }
+    }
+
     fn users(&self) -> MutexGuard<'_, Users> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,7 +111,9 @@ impl Users {
                 if !self.has_one_before(stream) {
                     join(stream, &self.writer, joined)?;
                 }
-                if self.readers.len() >= MOST_READERS && !graph::records(stream) {
+                let may_wait =
+                    |reader: &Arc<CudaStream>| !graph::is_recorded() && !graph::is_recorded_elsewhere(reader);
+                if self.readers.len() >= MOST_READERS && may_wait(&self.readers[0]) {
                     // Who waits for this one then waits for that one too.
                     join(stream, &self.readers.remove(0), joined)?;
                 }
