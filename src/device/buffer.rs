@@ -290,7 +290,11 @@ impl<T: Element> Buffer<T> {
     fn to_host(&self) -> Result<Vec<T>> {
         match (self.memory.host(self.len), self.memory.order()) {
             (Some(values), _) => Ok(values.to_vec()),
-            (None, Some(order)) => self.to_vec(&Stream::from_cudarc(order.gather()?)?),
+            // Not on one that uses it: another thread may record that.
+            (None, Some(order)) => {
+                let stream = cuda::context(order.ordinal())?.new_stream();
+                self.to_vec(&Stream::from_cudarc(stream.map_err(cuda::driver("make a stream"))?)?)
+            }
             (None, None) => self.to_vec(&Stream::new(self.device())?),
         }
     }

@@ -186,6 +186,7 @@ impl Drop for Memory {
         }
         // An error here is that of work before, which is reported where its result is waited for.
         let Ok(stream) = self.order.gather() else { return };
+        let _held = graph::hold_launched(&stream);
         if self.allocated_on == Some(stream.cu_stream().addr())
             && freed::keep(self.pointer, self.bytes, &stream)
         {

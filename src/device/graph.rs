@@ -98,8 +98,9 @@ impl Graph {
             cuda::leave_room(2 * self.most_bytes, first.context())?;
         }
         let mark = first.context().new_event(None).map_err(cuda::driver("make an event"))?;
+        let mut enqueue = Some(enqueue);
         let registered = Registered::new(&self.streams);
-        let (result, recording, graph) = self.record(&mark, behind, enqueue)?;
+        let (result, recording, graph) = self.record(&mark, behind, &mut enqueue)?;
         let launched = graph.and_then(|graph| self.launch_recorded(&graph, &first));
         // Whoever is given back memory waits for the graph.
         let memory = &recording.memory;
@@ -113,7 +114,9 @@ impl Graph {
                 _ = unsafe { result::free_async(pointer, first.cu_stream()) };
             }
         }
-        _ = recording.launched.set(mark);
+        if launched.is_ok() {
+            _ = recording.launched.set(mark);
+        }
         (self.most_bytes, self.got_more) = (self.most_bytes.max(recording.bytes), recording.got_more);
         drop(recording.dropped);
         recording.blocks.into_iter().try_for_each(|block| self.first.keep(block))?;
@@ -128,7 +131,7 @@ impl Graph {
         &self,
         mark: &CudaEvent,
         behind: &[&Stream],
-        enqueue: impl FnOnce() -> Result<T>,
+        enqueue: &mut Option<impl FnOnce() -> Result<T>>,
     ) -> Result<(Result<T>, Recording, Result<Recorded>)> {
         let (first, others) = (&self.streams[0], &self.streams[1..]);
         let recording = Recording {
@@ -142,6 +145,9 @@ impl Graph {
             dropped: Vec::new(),
             blocks: Vec::new(),
         };
+        // The graph as a whole comes behind what the others have been given by themselves.
+        let join = || others.iter().try_for_each(|other| mark.record(other).and_then(|()| first.wait(mark)));
+        join().map_err(cuda::driver("order two streams"))?;
         // SAFETY: the stream lives.
         unsafe {
             sys::cuStreamBeginCapture_v2(
@@ -153,15 +159,15 @@ impl Graph {
         .map_err(cuda::driver("record a graph"))?;
         RECORDING.set(Some(recording));
         let forked = mark.record(first).and_then(|()| others.iter().try_for_each(|other| other.wait(mark)));
-        let result = forked.map_err(cuda::driver("record a graph")).and_then(|()| enqueue());
-        let joined = others.iter().try_for_each(|other| mark.record(other).and_then(|()| first.wait(mark)));
+        let result = forked.map_err(cuda::driver("record a graph"));
+        let result = result.and_then(|()| enqueue.take().map_or_else(|| Err(nested()), |enqueue| enqueue()));
+        let joined = join();
         let mut graph = ptr::null_mut();
         // SAFETY: the stream lives.
         let ended = unsafe { sys::cuStreamEndCapture(first.cu_stream(), &mut graph) }.result();
-        let graph = joined.and(ended).map(|()| Recorded(graph)).map_err(cuda::driver("record a graph"));
-        let recording = RECORDING.take();
-        let recording =
-            recording.ok_or_else(|| Error::Cuda("a graph was recorded within another one".into()))?;
+        let graph = ended.map(|()| Recorded(graph));
+        let graph = joined.and(graph).map_err(cuda::driver("record a graph"));
+        let recording = RECORDING.take().ok_or_else(nested)?;
         Ok((result, recording, graph))
     }
 
@@ -187,6 +193,10 @@ impl Graph {
         self.made.truncate(KEPT);
         Ok(raw)
     }
+}
+
+fn nested() -> Error {
+    Error::Cuda("a graph was recorded within another one".into())
 }
 
 /// A graph as it was recorded.
@@ -251,9 +261,18 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         // Only there yet if `enqueue` has panicked.
-        drop(RECORDING.take());
+        let unfinished = RECORDING.take();
+        if let Some(Recording { streams, .. }) = &unfinished {
+            let mut graph = ptr::null_mut();
+            // SAFETY: the stream lives.
+            if unsafe { sys::cuStreamEndCapture(streams[0].cu_stream(), &mut graph) }.result().is_ok() {
+                drop(Recorded(graph));
+            }
+        }
         recorded().retain(|address| !self.0.contains(address));
         LAUNCHED.notify_all();
+        // Now, as who drops what it holds may wait for the streams.
+        drop(unfinished);
     }
 }
 
@@ -310,14 +329,22 @@ pub(super) fn is_recorded() -> bool {
     with(|_| ()).is_some()
 }
 
-/// Whether another thread records the stream.
-pub(super) fn is_recorded_elsewhere(stream: &CudaStream) -> bool {
-    of(stream, |_| ()).is_none() && recorded().contains(&stream.cu_stream().addr())
+/// Keeps other threads from recording, unless one of them records a stream that `is_wanted` now: none then.
+pub(super) fn hold(is_wanted: impl Fn(usize) -> bool) -> Option<Held> {
+    if is_recorded() {
+        return Some(Held(None));
+    }
+    let all = recorded();
+    (!all.iter().any(|&address| is_wanted(address))).then_some(Held(Some(all)))
 }
 
-/// Waits until no thread records the stream.
-pub(super) fn wait_until_launched(stream: &CudaStream) {
-    drop(wait_for_launch(|address| address == stream.cu_stream().addr()));
+/// Nobody begins to record while it is there.
+pub(super) struct Held(#[expect(dead_code)] Option<MutexGuard<'static, Vec<usize>>>);
+
+/// [`hold`], when no other thread records the stream.
+pub(super) fn hold_launched(stream: &CudaStream) -> Held {
+    let address = stream.cu_stream().addr();
+    Held((!is_recorded()).then(|| wait_for_launch(|recorded| recorded == address)))
 }
 
 /// Whether this thread records the stream, and the graph is behind all that the other has been given.
@@ -379,6 +406,14 @@ pub(super) fn keep_memory(pointer: CUdeviceptr, bytes: usize, stream: usize) -> 
 pub(super) fn put_off<T: Any + Send>(what: T) {
     let mut what = Some(what);
     with(|recording| recording.dropped.extend(what.take().map(|what| Box::new(what) as Box<dyn Any + Send>)));
+}
+
+/// Keeps a block that a graph which is not launched yet writes to.
+pub(super) fn keep_written(block: Block) {
+    let mut block = Some(block);
+    with(|recording| recording.blocks.extend(block.take()));
+    // It was never launched: who knows.
+    std::mem::forget(block);
 }
 
 /// Keeps a block until what this thread records on the stream has read it; not if it does not record it.

@@ -31,7 +31,10 @@ impl Order {
     /// so far.
     pub fn read<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
         let mut joined = Joined::new();
-        let read = |order: &Self| order.launched(|users| vec![&users.writer]).read(stream, &mut joined);
+        let read = |order: &Self| {
+            let (mut users, _held) = order.launched(Users::before_reading);
+            users.read(stream, &mut joined)
+        };
         orders.into_iter().try_for_each(read)
     }
 
@@ -39,19 +42,23 @@ impl Order {
     /// so far.
     pub fn write<'a>(orders: impl IntoIterator<Item = &'a Self>, stream: &Arc<CudaStream>) -> Result<()> {
         let mut joined = Joined::new();
-        let write = |order: &Self| order.launched(|users| users.all().collect()).write(stream, &mut joined);
+        let write = |order: &Self| {
+            let (mut users, _held) = order.launched(|users| users.all().collect());
+            users.write(stream, &mut joined)
+        };
         orders.into_iter().try_for_each(write)
     }
 
     /// From now on `stream` waits for what `other` has been given so far.
     #[cfg(feature = "trainer")]
     pub fn join(stream: &CudaStream, other: &CudaStream) -> Result<()> {
+        let _held = graph::hold_launched(other);
         join(stream, other, &mut Joined::new())
     }
 
     /// The stream that used it last, which from now on waits for what all others have been given so far.
     pub fn gather(&self) -> Result<Arc<CudaStream>> {
-        let mut users = self.launched(|users| users.all().collect());
+        let (mut users, _held) = self.launched(|users| users.all().collect());
         let last = users.last().clone();
         users.write(&last, &mut Joined::new())?;
         Ok(last)
@@ -78,17 +85,20 @@ impl Order {
         self.users().writer.context().ordinal()
     }
 
-    /// The users, as soon as no other thread records those that are to be waited for: it may want to be here too.
-    fn launched(&self, of: impl Fn(&Users) -> Vec<&Arc<CudaStream>>) -> MutexGuard<'_, Users> {
+    /// The users, when no other thread records those that are to be waited for: it may want to be here too.
+    fn launched(
+        &self,
+        awaited: impl Fn(&Users) -> Vec<&Arc<CudaStream>>,
+    ) -> (MutexGuard<'_, Users>, graph::Held) {
         loop {
             let users = self.users();
-            let Some(recorded) =
-                of(&users).into_iter().find(|user| graph::is_recorded_elsewhere(user)).cloned()
-            else {
-                return users;
-            };
+            let awaited: Vec<_> = awaited(&users).into_iter().cloned().collect();
+            let is_awaited = |address| awaited.iter().any(|stream| stream.cu_stream().addr() == address);
+            if let Some(held) = graph::hold(is_awaited) {
+                return (users, held);
+            }
             drop(users);
-            graph::wait_until_launched(&recorded);
+            awaited.iter().for_each(|stream| drop(graph::hold_launched(stream)));
         }
     }
 
@@ -111,9 +121,7 @@ impl Users {
                 if !self.has_one_before(stream) {
                     join(stream, &self.writer, joined)?;
                 }
-                let may_wait =
-                    |reader: &Arc<CudaStream>| !graph::is_recorded() && !graph::is_recorded_elsewhere(reader);
-                if self.readers.len() >= MOST_READERS && may_wait(&self.readers[0]) {
+                if self.readers.len() >= MOST_READERS && !graph::is_recorded() {
                     // Who waits for this one then waits for that one too.
                     join(stream, &self.readers.remove(0), joined)?;
                 }
@@ -121,6 +129,12 @@ impl Users {
             }
         }
         Ok(())
+    }
+
+    /// Those that a new reader waits for.
+    fn before_reading(&self) -> Vec<&Arc<CudaStream>> {
+        let removed = (self.readers.len() >= MOST_READERS).then(|| &self.readers[0]);
+        [&self.writer].into_iter().chain(removed).collect()
     }
 
     fn last(&self) -> &Arc<CudaStream> {

@@ -1,5 +1,5 @@
 use super::pinned::Block;
-use super::{Buffer, Element, Event, Stream};
+use super::{Buffer, Element, Event, Stream, graph};
 use crate::Result;
 
 /// Elements on their way to the host: enqueued as any work, and there when that is done.
@@ -64,9 +64,11 @@ impl<T: Element> ReadBack<T> {
 
 impl<T> Drop for ReadBack<T> {
     fn drop(&mut self) {
-        if let State::Coming { done, .. } = &self.state {
+        if let State::Coming { block, done, .. } = std::mem::replace(&mut self.state, State::Ready(Vec::new()))
             // The block goes back to the pool, so nothing may write to it any more.
-            _ = done.synchronize();
+            && done.synchronize().is_err()
+        {
+            graph::keep_written(block);
         }
     }
 }

@@ -52,6 +52,10 @@ impl Plan {
             Ok(turn)
         });
         self.graph = Some(graph);
+        if turn.is_err() {
+            // Of gradients that are not there.
+            self.update_due = None;
+        }
         turn
     }
 }

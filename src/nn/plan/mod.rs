@@ -219,8 +219,8 @@ impl Plan {
 
     /// Says that every update takes so many batches. With several ranks the dense gradients are then added
     /// up during the last one's backward pass; else by [`Plan::apply_gradients`]. With one rank on a CUDA device, a
-    /// batch that is an update of its own is also learned from when it is trained on, as one graph, and nothing is
-    /// left to apply. The result is the same.
+    /// batch of up to 2048 rows that is an update of its own is also learned from when it is trained on, as one graph,
+    /// whatever [`PendingStep::wait`] then says of it, and nothing is left to apply. The result is the same.
     pub fn update_every(&mut self, batches: usize) {
         self.batches_an_update = Some(batches);
     }
