@@ -47,15 +47,10 @@ impl Plan {
         let Some(mut graph) = self.graph.take() else { return self.train(Some(batch), false) };
         let turn = graph.launch(&behind, || {
             let turn = self.train(Some(batch), false)?;
-            // What is left is done beside the next batch's lookups.
-            self.apply()?;
+            self.apply_gradients()?;
             Ok(turn)
         });
         self.graph = Some(graph);
-        if turn.is_err() {
-            // Of gradients that are not there.
-            self.update_due = None;
-        }
         turn
     }
 }

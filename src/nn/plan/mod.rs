@@ -100,8 +100,6 @@ pub struct Plan {
     communicator: Option<Arc<dyn Communicator>>,
     /// For a step and its update, if a CUDA device can do them without the host.
     graph: Option<Graph>,
-    /// The batches of an update that the parameters still wait for: see [`Plan::update_parameters`].
-    update_due: Option<usize>,
     /// The loss over all ranks.
     shared_loss: Buffer<f32>,
 }
@@ -188,7 +186,6 @@ impl Plan {
             reading: Stream::new(options.device)?,
             unfit_is_clear: true,
             graph: None,
-            update_due: None,
             stream,
         };
         plan.graph = plan.graph()?;
@@ -310,14 +307,6 @@ impl Plan {
 
     /// Moves parameters and tables by the mean gradient of the batches since the last call.
     pub fn apply_gradients(&mut self) -> Result<()> {
-        match self.pending_batches {
-            0 => Ok(()),
-            _ => self.apply().and_then(|()| self.update_parameters()),
-        }
-    }
-
-    /// Moves the tables, and makes the parameters' update due.
-    fn apply(&mut self) -> Result<()> {
         let batches = std::mem::take(&mut self.pending_batches);
         if batches == 0 {
             return Ok(());
@@ -330,16 +319,10 @@ impl Plan {
             communicator.join_sums(&self.beside)?;
             ranks = communicator.world_size();
         }
-        self.update_due = Some(batches * ranks);
-        self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
-    }
-
-    /// Does the update that the parameters wait for. They are not wanted before the next batch's forward pass: so it
-    /// runs beside what comes before that.
-    fn update_parameters(&mut self) -> Result<()> {
-        let Some(batches) = self.update_due.take() else { return Ok(()) };
+        // The parameters are not wanted before the next batch's forward pass.
         self.network.order_by(&self.beside)?;
-        self.dense_optimizer.step(self.network.parameters_mut(), batches, &self.beside)
+        self.dense_optimizer.step(self.network.parameters_mut(), batches * ranks, &self.beside)?;
+        self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
     }
 
     /// A sum and a count over all ranks.
@@ -374,7 +357,6 @@ impl Plan {
     /// Takes a batch, and tells the other ranks. The columns of a batch with rows, and what all ranks had to
     /// say.
     fn begin(&mut self, batch: Option<PreparedBatch>, state: u64) -> Result<(Option<Batch>, Vec<Notice>)> {
-        self.update_parameters()?;
         let mut columns = None;
         // All that the last step's metrics and read-backs have read: one wait for them, where nothing is held up.
         let read = [self.loss_value.order(), self.label.order(), self.network.prediction().order()];
@@ -401,8 +383,7 @@ impl Plan {
     fn forward(&mut self, columns: Option<&Batch>, train: bool) -> Result<()> {
         self.embeddings.fetch(train, &self.stream)?;
         let Some(columns) = columns else { return Ok(()) };
-        let stream = if self.inputs.is_fused() { &self.beside } else { &self.stream };
-        self.inputs.gather(columns, &self.embeddings, &mut self.unfit, stream)?;
+        self.inputs.gather(columns, &self.embeddings, &mut self.unfit, &self.stream)?;
         self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)
     }
 }

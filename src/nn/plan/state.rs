@@ -9,8 +9,7 @@ impl Plan {
     /// Everything that the model has learned: tables, parameters, optimizer state, metric counters.
     /// Gradients that wait for [`Plan::apply_gradients`] are not part of it. Of several ranks, which all
     /// call this together, rank 0 gets the whole model; the tables of the others have no rows.
-    pub fn snapshot(&mut self) -> Result<ModelSnapshot> {
-        self.update_parameters()?;
+    pub fn snapshot(&self) -> Result<ModelSnapshot> {
         let (tables, mut arrays) = self.embeddings.snapshot(&self.stream)?;
         for parameter in self.network.parameters() {
             let data = ArrayData::F32(parameter.value.to_vec(&self.stream)?);
@@ -35,7 +34,6 @@ impl Plan {
     /// The snapshot is of another model: something is missing, left over, or of another shape. The
     /// plan is then in between and should be dropped.
     pub fn restore(&mut self, snapshot: ModelSnapshot) -> Result<()> {
-        self.update_due = None;
         let ModelSnapshot { mut tables, mut arrays } = snapshot;
         let mut take = |name: &str, shape: &[usize]| take_array(&mut arrays, name, shape);
         self.embeddings.restore(&mut tables, &mut take, &self.stream)?;
