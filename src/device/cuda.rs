@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cudarc::driver::sys::{CUdeviceptr, CUmemPool_attribute, cudaError_enum};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 
-use super::{Device, Order, freed, graph};
+use super::{Device, Order, freed, recording};
 use crate::{Error, Result};
 
 /// CUDA's handle of the default stream of whichever thread it is used in.
@@ -122,7 +122,7 @@ impl Memory {
         // Never nothing, so that every array has an address.
         let bytes = freed::block_size(bytes);
         let kept = freed::take(bytes, stream);
-        graph::note_memory(bytes, kept.is_some(), stream);
+        recording::note_memory(bytes, kept.is_some(), stream);
         let pointer = match kept {
             Some(pointer) => pointer,
             None => allocate(bytes, stream)?,
@@ -168,9 +168,9 @@ impl Memory {
         }
         let (pointer, bytes, allocated_on) =
             (std::mem::take(&mut self.pointer), self.bytes, self.allocated_on);
-        let keep = |stream| graph::keep_memory(pointer, bytes, stream);
+        let keep = |stream| recording::keep_memory(pointer, bytes, stream);
         if !(is_settled && allocated_on.is_some_and(keep)) {
-            graph::put_off(Self { pointer, bytes, order: self.order.take(), allocated_on });
+            recording::put_off(Self { pointer, bytes, order: self.order.take(), allocated_on });
         }
         true
     }
@@ -181,12 +181,12 @@ impl Drop for Memory {
         if self.pointer == 0 {
             return;
         }
-        if graph::is_recorded() && self.put_off() {
+        if recording::is_recorded() && self.put_off() {
             return;
         }
         // An error here is that of work before, which is reported where its result is waited for.
         let Ok(stream) = self.order.gather() else { return };
-        let _held = graph::hold_launched(&stream);
+        let _held = recording::hold_launched(&stream);
         if self.allocated_on == Some(stream.cu_stream().addr())
             && freed::keep(self.pointer, self.bytes, &stream)
         {
@@ -201,7 +201,7 @@ impl Drop for Memory {
 
 /// Gives all memory that is kept for later back to the driver. Waits for the device.
 pub fn give_back_memory(context: &CudaContext) -> Result<()> {
-    let _paused = graph::pause()?;
+    let _paused = recording::pause()?;
     freed::give_back(context);
     context.synchronize().map_err(driver("wait for memory"))?;
     // SAFETY: the pool is the device's own, and gives back only what nothing uses.
@@ -223,7 +223,7 @@ fn allocate(bytes: usize, stream: &CudaStream) -> Result<CUdeviceptr> {
     bind(stream)?;
     // SAFETY: the stream lives; what the memory holds is unspecified.
     let allocate = |stream: &CudaStream| unsafe { result::malloc_async(stream.cu_stream(), bytes) };
-    let pointer = match graph::allocator(stream) {
+    let pointer = match recording::allocator(stream) {
         Some(outside) => allocate(&outside).and_then(|pointer| outside.synchronize().map(|()| pointer)),
         None => match allocate(stream) {
             Err(error) if error.0 == cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY => {

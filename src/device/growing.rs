@@ -5,7 +5,7 @@ use cudarc::driver::sys::{
     CUmemAllocationProp, CUmemAllocationType, CUmemGenericAllocationHandle, CUmemLocation, CUmemLocationType,
 };
 
-use super::{Device, Element, Order, Stream, cuda, graph};
+use super::{Device, Element, Order, Stream, cuda, recording};
 use crate::{Error, Result};
 
 /// Address space that is reserved at first: grows up to it without moving.
@@ -184,7 +184,7 @@ impl Drop for Range {
             Device::Cuda(ordinal) => {
                 let Ok(context) = cuda::context(ordinal) else { return };
                 // Work that uses the memory may still be on its way.
-                let Ok(_paused) = graph::pause() else { return };
+                let Ok(_paused) = recording::pause() else { return };
                 if context.bind_to_thread().is_err() || context.synchronize().is_err() {
                     return;
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::pinned::PinnedVec;
 #[cfg(feature = "simt")]
 use super::simt;
-use super::{Device, Element, Order, Stream, cuda, graph};
+use super::{Device, Element, Order, Stream, cuda, recording};
 use crate::{Error, Result};
 
 /// What keeps memory that a buffer only borrows.
@@ -34,9 +34,9 @@ pub struct Borrowed {
 /// What the owner does next is in the order of the stream that used it last.
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        if graph::is_recorded() && self.order.is_some() {
+        if recording::is_recorded() && self.order.is_some() {
             let (order, owner) = (self.order.take(), std::mem::replace(&mut self.owner, Arc::new(())));
-            graph::put_off(Self {
+            recording::put_off(Self {
                 address: self.address,
                 bytes: self.bytes,
                 device: self.device,

@@ -12,6 +12,7 @@ mod memory;
 mod order;
 mod pinned;
 mod read_back;
+mod recording;
 #[cfg(feature = "simt")]
 mod simt;
 mod stream;

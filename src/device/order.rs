@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaEvent, CudaStream, DriverError};
 
-use super::{cuda, graph};
+use super::{cuda, recording};
 use crate::Result;
 
 /// The streams that a piece of a CUDA device's memory is used on: several may read it at once, one writes to it
@@ -52,7 +52,7 @@ impl Order {
     /// From now on `stream` waits for what `other` has been given so far.
     #[cfg(feature = "trainer")]
     pub fn join(stream: &CudaStream, other: &CudaStream) -> Result<()> {
-        let _held = graph::hold_launched(other);
+        let _held = recording::hold_launched(other);
         join(stream, other, &mut Joined::new())
     }
 
@@ -78,7 +78,7 @@ impl Order {
 
     /// Whether the graph that this thread records is behind all that is not part of it; so it is if there is none.
     pub fn is_settled(&self) -> bool {
-        self.users().all().all(|user| graph::is_settled(user))
+        self.users().all().all(|user| recording::is_settled(user))
     }
 
     pub fn ordinal(&self) -> usize {
@@ -89,16 +89,16 @@ impl Order {
     fn launched(
         &self,
         awaited: impl Fn(&Users) -> Vec<&Arc<CudaStream>>,
-    ) -> (MutexGuard<'_, Users>, graph::Held) {
+    ) -> (MutexGuard<'_, Users>, recording::Held) {
         loop {
             let users = self.users();
             let awaited: Vec<_> = awaited(&users).into_iter().cloned().collect();
             let is_awaited = |address| awaited.iter().any(|stream| stream.cu_stream().addr() == address);
-            if let Some(held) = graph::hold(is_awaited) {
+            if let Some(held) = recording::hold(is_awaited) {
                 return (users, held);
             }
             drop(users);
-            awaited.iter().for_each(|stream| drop(graph::hold_launched(stream)));
+            awaited.iter().for_each(|stream| drop(recording::hold_launched(stream)));
         }
     }
 
@@ -121,7 +121,7 @@ impl Users {
                 if !self.has_one_before(stream) {
                     join(stream, &self.writer, joined)?;
                 }
-                if self.readers.len() >= MOST_READERS && !graph::is_recorded() {
+                if self.readers.len() >= MOST_READERS && !recording::is_recorded() {
                     // Who waits for this one then waits for that one too.
                     join(stream, &self.readers.remove(0), joined)?;
                 }
@@ -143,7 +143,7 @@ impl Users {
 
     /// Whether the stream is recorded, and the graph is behind one of these.
     fn has_one_before(&self, stream: &CudaStream) -> bool {
-        self.all().any(|user| graph::comes_behind(stream, user))
+        self.all().any(|user| recording::comes_behind(stream, user))
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<CudaStream>> {
@@ -168,7 +168,7 @@ impl Users {
 
 fn join(stream: &CudaStream, other: &CudaStream, joined: &mut Joined) -> Result<()> {
     let is_known = stream.cu_stream() == other.cu_stream() || joined.contains(&other.cu_stream());
-    if is_known || graph::is_behind(stream, other)? {
+    if is_known || recording::is_behind(stream, other)? {
         return Ok(());
     }
     wait(stream, other).map_err(cuda::driver("order two streams"))?;

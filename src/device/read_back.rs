@@ -1,5 +1,5 @@
 use super::pinned::Block;
-use super::{Buffer, Element, Event, Stream, graph};
+use super::{Buffer, Element, Event, Stream, recording};
 use crate::Result;
 
 /// Elements on their way to the host: enqueued as any work, and there when that is done.
@@ -68,7 +68,7 @@ impl<T> Drop for ReadBack<T> {
             // The block goes back to the pool, so nothing may write to it any more.
             && done.synchronize().is_err()
         {
-            graph::keep_written(block);
+            recording::keep_written(block);
         }
     }
 }

@@ -6,7 +6,7 @@ use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream};
 
 use super::pinned::Block;
-use super::{Device, Order, cuda, freed, graph};
+use super::{Device, Order, cuda, freed, recording};
 use crate::{Error, Result};
 
 /// An order of execution on a device. Operations take it last, and are enqueued on it.
@@ -118,7 +118,7 @@ impl Stream {
     fn event(&self, flags: CUevent_flags) -> Result<Event> {
         let mark = match &self.cuda {
             None => Mark::Host(Instant::now()),
-            Some(cuda) => match graph::launched(&cuda.stream) {
+            Some(cuda) => match recording::launched(&cuda.stream) {
                 Some(launched) => Mark::Graph(launched),
                 None => Mark::Cuda(
                     cuda.stream.record_event(Some(flags)).map_err(cuda::driver("record an event"))?,
@@ -204,7 +204,7 @@ impl Stream {
     /// Keeps a block until the copies enqueued so far have read it.
     pub(super) fn keep(&self, block: Block) -> Result<()> {
         let Some(cuda) = &self.cuda else { return Ok(()) };
-        let Some(block) = graph::keep(&cuda.stream, block) else { return Ok(()) };
+        let Some(block) = recording::keep(&cuda.stream, block) else { return Ok(()) };
         let event = cuda.stream.record_event(None).map_err(cuda::driver("record an event"))?;
         let mut sources = cuda.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|(event, _)| !event.is_complete());
