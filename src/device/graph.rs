@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cudarc::driver::sys::{self, CUgraph, CUgraphExec, CUstreamCaptureMode};
 use cudarc::driver::{CudaEvent, CudaStream, result};
 
-use super::recording::{FreeMemory, Recording, Registered, is};
+use super::recording::{FreeMemory, Recording, Registered, is_same};
 use super::{Stream, cuda, freed};
 use crate::{Error, Result};
 
@@ -68,7 +68,7 @@ impl Graph {
         let launched = graph.and_then(|graph| self.launch_recorded(&graph, &first));
         // Whoever is given back memory waits for the graph.
         let memory = &recording.memory;
-        let has_given = |stream: &&Arc<CudaStream>| memory.iter().any(|free| is(&free.stream, stream));
+        let has_given = |stream: &&Arc<CudaStream>| memory.iter().any(|free| is_same(&free.stream, stream));
         let mut others = self.streams[1..].iter().chain(recording.behind.iter().filter(has_given));
         let marked = mark.record(&first).and_then(|()| others.try_for_each(|other| other.wait(&mark)));
         drop(registered);

@@ -109,10 +109,10 @@ fn of<R>(stream: &CudaStream, run: impl FnOnce(&mut Recording) -> R) -> Option<R
 }
 
 fn holds(streams: &[Arc<CudaStream>], stream: &CudaStream) -> bool {
-    streams.iter().any(|other| is(other, stream))
+    streams.iter().any(|other| is_same(other, stream))
 }
 
-pub(super) fn is(one: &CudaStream, other: &CudaStream) -> bool {
+pub(super) fn is_same(one: &CudaStream, other: &CudaStream) -> bool {
     one.cu_stream() == other.cu_stream()
 }
 
@@ -163,7 +163,7 @@ pub(super) fn comes_behind(stream: &CudaStream, other: &CudaStream) -> bool {
 
 /// Whether a stream is part of the graph that this thread records, or before it; true without a graph.
 pub(super) fn is_settled(stream: &CudaStream) -> bool {
-    with(|recording| recording.all().any(|known| is(known, stream))).unwrap_or(true)
+    with(|recording| recording.all().any(|known| is_same(known, stream))).unwrap_or(true)
 }
 
 /// [`comes_behind`], of a stream that no other thread records.

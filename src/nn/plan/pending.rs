@@ -54,7 +54,7 @@ impl PendingStep {
         self.loss.is_ready()
     }
 
-    /// Waits for what the step says. With one rank that is known before its backward pass has ended:
+    /// Waits for what the step says. With one rank that may be known before its backward pass has ended:
     /// [`Plan::synchronize`] waits for all work.
     ///
     /// # Errors
