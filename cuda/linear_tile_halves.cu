@@ -26,7 +26,7 @@ HalfLayer cut_blocks(const recis_linear_size& size, Workspace& memory) {
   layer.weight.norm = memory.take<float>(output_tiles * layer.groups());
   layer.d_y.units = memory.take<Unit>(output_tiles * layer.padded_rows * (kTileColumns / kUnit) * F::kParts);
   layer.d_y.unscale = memory.take<float>(layer.padded_rows / F::kStep * output_tiles);
-  layer.d_y.norm = memory.take<float>(layer.padded_rows / F::kStep * output_tiles);
+  layer.d_y.norm = memory.take<float>(output_tiles * layer.padded_rows);
   return layer;
 }
 

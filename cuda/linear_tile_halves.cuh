@@ -49,7 +49,8 @@ struct HalfRuns {
 struct HalfBlocks {
   Unit* units;
   float* unscale;
-  float* norm;  // as `unscale`: the largest of the patch's columns (weight) or rows (d_y) as vectors of all outputs
+  float* norm;  // as vectors of all outputs: of d_y each row, [output tiles, padded rows]; of the weight, as `unscale`,
+                // the largest of a patch's columns
 };
 
 // Where the places of each run are, for who knows of a run only where its columns begin; in memory.

@@ -35,23 +35,7 @@ __device__ __forceinline__ float squares(const Pack<float> (&x)[2], int i, float
   return value * value;
 }
 
-// The largest of a patch's lines as vectors, in its scale, if so many threads have a line.
-template <class F, int threads>
-__device__ __forceinline__ float largest_line(const Pack<float> (&x)[kPatchItems<F>][2], float scale) {
-  float largest = 0;
-#pragma unroll
-  for (int k = 0; k < kPatchItems<F>; ++k) {
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < kUnit; ++i) sum += squares(x[k], i, scale);
-    for (int distance = threads / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
-    largest = max(largest, sum);
-  }
-  __syncthreads();  // the scale has been read
-  return sqrtf(largest_of_block(largest)) * kNormSlack;
-}
-
-// The largest of its columns, if a step of them is a line.
+// The largest of a patch's columns as vectors, in its scale, if a step of them is a line.
 template <class F>
 __device__ __forceinline__ float largest_column(const Pack<float> (&x)[kPatchItems<F>][2], float scale) {
   constexpr int kGroups = F::kStep / kUnit, kWarps = kThreads / 32;
@@ -254,7 +238,8 @@ __global__ void __launch_bounds__(kThreads) split_gradient_kernel(const HalfLaye
     const int row = step * F::kStep + item / kGroups, column = output_tile * kTileColumns + item % kGroups * kUnit;
     return row < layer.rows && column < layer.outputs ? d_y + int64_t(row) * layer.outputs + column : nullptr;
   });
-  Unit* const units = layer.d_y.units + (int64_t(output_tile) * layer.padded_rows + step * F::kStep) * kUnits;
+  const int64_t first_row = int64_t(output_tile) * layer.padded_rows + step * F::kStep;
+  Unit* const units = layer.d_y.units + first_row * kUnits;
 #pragma unroll
   for (int k = 0; k < kPatchItems<F>; ++k) {
     const int item = int(threadIdx.x) + k * kThreads, line = item / kGroups, group = item % kGroups;
@@ -263,12 +248,13 @@ __global__ void __launch_bounds__(kThreads) split_gradient_kernel(const HalfLaye
 #pragma unroll
     for (int part = 0; part < F::kParts; ++part)
       units[(line / 8 * kUnits + group * F::kParts + part) * 8 + line % 8] = parts[part];
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < kUnit; ++i) sum += squares(x[k], i, scale);
+    for (int distance = kGroups / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
+    if (group == 0) layer.d_y.norm[first_row + line] = unscale_of(sqrtf(sum) * kNormSlack, 1 / scale);
   }
-  const float norm = unscale_of(largest_line<F, kGroups>(x, scale), 1 / scale);
-  if (threadIdx.x == 0) {
-    layer.d_y.unscale[step * output_tiles + output_tile] = 1 / scale;
-    layer.d_y.norm[step * output_tiles + output_tile] = norm;
-  }
+  if (threadIdx.x == 0) layer.d_y.unscale[step * output_tiles + output_tile] = 1 / scale;
 }
 
 }  // namespace recis

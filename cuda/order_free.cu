@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kThreads) clear_kernel(const OrderFree of) {
   const OrderFreeRows rows = order_free_rows(of);
   const int64_t words = int64_t(rows.copies) * rows.count * of.dim;
   for (int64_t i = grid_thread(); i < words; i += grid_threads()) of.sums[i] = 0;
-  if (grid_thread() == 0) *of.units = {0, 0, false};
+  if (grid_thread() == 0) *of.units = {};
 }
 
 // The largest finite number of a gradient.
@@ -57,23 +57,24 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads) finish_kernel(const OrderFree of) {
   wait_for_stream();
   const OrderFreeRows rows = order_free_rows(of);
-  const double unit = of.units->unit;
-  const bool in_pairs = of.units->in_pairs;
+  const auto [unit, largest, in_pairs, class_log] = *of.units;
   const int64_t words = int64_t(rows.count) * of.dim;
   float* const d_embeddings = of.d_embeddings + int64_t(rows.first) * of.dim;
-  const auto sum_at = [&](int64_t word) {
-    unsigned long long sum = 0;
-    for (uint32_t copy = 0; copy < rows.copies; ++copy) sum += of.sums[copy * words + word];
-    return sum;
-  };
   for (int64_t i = grid_thread(); i < words; i += grid_threads()) {
     const int column = int(i % of.dim);
-    double sum;
+    double sum = 0;
     if (in_pairs) {
-      const unsigned long long pair = sum_at(i / 2);
-      sum = i % 2 == 0 ? low_of(pair) : high_of(pair);
+      for (int which = int(rows.classes) - 1; which >= 0; --which) {
+        unsigned long long pair = 0;
+        for (uint32_t copy = 0; copy < rows.pair_copies; ++copy)
+          pair += of.sums[(copy * rows.classes + which) * (words / 2) + i / 2];
+        sum += scalbn(double(i % 2 == 0 ? low_of(pair) : high_of(pair)), -class_log * which);
+      }
     } else {
-      sum = double(int64_t(sum_at(i - column + order_free_word(column, of.dim))));
+      unsigned long long whole = 0;
+      for (uint32_t copy = 0; copy < rows.copies; ++copy)
+        whole += of.sums[copy * words + i - column + order_free_word(column, of.dim)];
+      sum = double(int64_t(whole));
     }
     d_embeddings[i] += float(sum * unit);
   }

@@ -3,8 +3,9 @@
 //
 // Of n terms that are at most 2^e, the units are 2^(e + log2 n - 62): a million of them have 42 bits below the largest
 // possible one, where a float has 24 below itself. Where terms are less exact and few, two sums may share 64 bits,
-// with units of 2^(e + log2 n - 30): memory adds twice as many. Terms that are infinite or not numbers are added to the
-// gradient itself, as floats: there the order does not matter either.
+// with units of 2^(e + log2 n - 30): memory adds twice as many. Lest small terms lose their bits there, they have sums
+// of their own: classes, each for terms that are at most so many powers of two below those of the class before. Terms
+// that are infinite or not numbers are added to the gradient itself, as floats: there the order does not matter either.
 #pragma once
 
 #include "common.cuh"
@@ -17,11 +18,13 @@ struct OrderFreeUnits {
   double unit;
   uint32_t largest;  // the bits of the largest term, if it is looked for
   bool in_pairs;     // whether two sums share 64 bits
+  int class_log;     // if so, a class has units smaller by 2^class_log than the one before
 };
 
 struct OrderFree {
-  unsigned long long* sums;  // [copies, rows, dim], a row's columns as order_free_word() says; or in pairs, dim / 2 a
-                             // row; null: floats are added as they are, in an order that is each run's own
+  unsigned long long* sums;  // [copies, rows, dim], a row's columns as order_free_word() says; or in pairs
+                             // [pair copies, classes, rows, dim / 2]; null: floats are added as they are, in an order
+                             // that is each run's own
   OrderFreeUnits* units;
   const uint32_t* range;     // which embeddings are the tile's; null: all
   uint32_t unique;
@@ -31,12 +34,12 @@ struct OrderFree {
 };
 
 // The embeddings that are a tile's, and how many copies their sums have: blocks that take turns among them wait less
-// for each other where there are few.
+// for each other where there are few. And how many if they are in pairs, and in how many classes.
 struct OrderFreeRows {
-  uint32_t first, count, copies;
+  uint32_t first, count, copies, pair_copies, classes;
 };
-constexpr int64_t kSumsBytes = 4 << 20;
-constexpr uint32_t kMostSums = 4;
+constexpr int64_t kSumsBytes = 8 << 20;
+constexpr uint32_t kMostSums = 4, kMostClasses = 4;
 __device__ __forceinline__ OrderFreeRows order_free_rows(const OrderFree& of) {
   uint32_t first = 0, count = of.unique;
   if (of.range) {
@@ -44,11 +47,16 @@ __device__ __forceinline__ OrderFreeRows order_free_rows(const OrderFree& of) {
     count = min(max(of.range[1], first), of.unique) - first;
   }
   const int64_t bytes = int64_t(max(count, 1u)) * of.dim * int64_t(sizeof(long long));
-  return {first, count, uint32_t(max(int64_t(1), min(kSumsBytes / bytes, int64_t(kMostSums))))};
+  const uint32_t copies = uint32_t(max(int64_t(1), min(kSumsBytes / bytes, int64_t(kMostSums))));
+  const uint32_t classes = min(2 * copies, kMostClasses);
+  return {first, count, copies, 2 * copies / classes, classes};
 }
-// A block's copy.
+// A block's copy, and in pairs.
 __device__ __forceinline__ unsigned long long* own_sums(const OrderFree& of, const OrderFreeRows& rows) {
   return of.sums + int64_t(blockIdx.x % rows.copies) * rows.count * of.dim;
+}
+__device__ __forceinline__ unsigned long long* own_pairs(const OrderFree& of, const OrderFreeRows& rows) {
+  return of.sums + int64_t(blockIdx.x % rows.pair_copies) * rows.classes * (int64_t(rows.count) * (of.dim / 2));
 }
 
 // Where a column lies in its row. Of eight columns, lane q of four has 2q and 2q + 1, as the tensor cores deal them:
