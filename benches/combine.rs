@@ -7,7 +7,7 @@ use common::data::{Feature, ROWS};
 use common::{Bench, Work, data, run};
 use recis::Result;
 use recis::device::{Buffer, Stream};
-use recis::ops::combine::{Denominator, Place, backward, forward};
+use recis::ops::combine::{Combined, Denominator, backward, forward};
 
 fn main() {
     run(&[
@@ -23,22 +23,22 @@ fn one_id_a_row(stream: &Stream) -> Result<Feature> {
 fn combine(bench: &mut Bench<'_>, shape: &str, feature: Feature) -> Result<()> {
     let stream = bench.stream();
     let (lookup, dim) = (feature.lookup(), feature.dim);
-    let place = Place { first_column: 0, stride: dim };
     let mut out = Buffer::zeros(ROWS * dim, &stream)?;
     let d_out = data::floats(ROWS * dim, &stream)?;
     let mut d_embeddings = Buffer::zeros(feature.embeddings.len(), &stream)?;
     let bytes_out = 4 * (ROWS + ROWS * dim);
     for (name, denominator) in [("sum", Denominator::One), ("mean", Denominator::Count)] {
         // In: ids, embeddings. Out: a row a segment.
+        let combined = Combined { lookup, weights: None, denominator, first_column: 0 };
         let work = Work::moving(4 * feature.count + feature.embedding_bytes() + bytes_out);
         bench.measure(&format!("combine/forward_{name}/{shape}x{dim}"), work, |stream| {
-            forward(&lookup, None, denominator, &mut out, place, stream)
+            forward(&[combined], &mut out, dim, stream)
         })?;
         // In: where each id occurs, a row a segment. Added to: gradients of the embeddings.
         let work =
             Work::moving(4 * (feature.count + feature.unique) + 2 * feature.embedding_bytes() + bytes_out);
         bench.measure(&format!("combine/backward_{name}/{shape}x{dim}"), work, |stream| {
-            backward(&lookup, None, denominator, &d_out, place, &mut d_embeddings, stream)
+            backward(&combined, &d_out, dim, &mut d_embeddings, stream)
         })?;
     }
     Ok(())

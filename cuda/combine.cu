@@ -1,6 +1,8 @@
 // Sums and means of a segment's embeddings.
 #include "segment_sum.cuh"
 
+#include <algorithm>
+
 namespace recis {
 namespace {
 
@@ -45,6 +47,14 @@ __device__ __forceinline__ float scale_of(recis_denominator denominator, int64_t
   return denominator == RECIS_ONE ? 1.0f : 1.0f / (denominator == RECIS_WEIGHTS ? weights : float(ids));
 }
 
+// At most so many features a launch: with the rest, they fit the 4 KB that it can hand over.
+constexpr int64_t kMostFeatures = 32;
+
+struct Features {
+  recis_combined feature[kMostFeatures];
+  int shift[kMostFeatures];  // of the lanes that have a group of columns
+};
+
 // Where the combined embeddings go.
 struct Out {
   float* values;
@@ -55,12 +65,13 @@ struct Out {
 // Which it is depends on its length alone, and so does the order of the sum.
 template <int width>
 __global__ void __launch_bounds__(kThreads)
-    combine_kernel(recis_lookup lookup, const float* weights, recis_denominator denominator, Out out,
-                   int shift, int per_block) {
+    combine_kernel(const Features features, Out out, int per_block) {
   wait_for_stream();
   constexpr int kWarps = kThreads / 32;
   __shared__ Floats<width> sums[kWarps][32];
   __shared__ float weight_sums[kWarps];
+  const auto& [lookup, weights, denominator, first_column] = features.feature[blockIdx.z];
+  const int shift = features.shift[blockIdx.z];
   const int64_t column = lane_column<width>(shift) + (int64_t(blockIdx.y) * width << shift);
   const int warp = int(threadIdx.x) / 32, lane = int(threadIdx.x) % 32, groups = 32 >> shift;
   const auto is_short = [&](Segment ids) { return ids.end - ids.begin <= 8 * groups; };
@@ -68,7 +79,7 @@ __global__ void __launch_bounds__(kThreads)
     const float scale = scale_of(denominator, ids.end - ids.begin, sum.weights);
     for (float& value : sum.embeddings.value) value *= scale;
     if (lane >> shift == 0 && column < lookup.dim)
-      store_floats(out.values + segment * out.stride + column, sum.embeddings);
+      store_floats(out.values + segment * out.stride + first_column + column, sum.embeddings);
   };
   const auto sum_of_warp = [&](Segment ids, int group, int of_groups) {
     WeightedSum<width> sum = sum_ids<width>(lookup, weights, ids, group, of_groups, column);
@@ -77,6 +88,7 @@ __global__ void __launch_bounds__(kThreads)
       sum.weights += __shfl_xor_sync(~0u, sum.weights, distance);
     return sum;
   };
+  if ((int64_t(blockIdx.y) * width << shift) >= lookup.dim) return;
   for (int64_t first = int64_t(blockIdx.x) * per_block; first < lookup.segments;
        first += int64_t(gridDim.x) * per_block) {
     const int64_t end = first + per_block < lookup.segments ? first + per_block : lookup.segments;
@@ -101,6 +113,24 @@ __global__ void __launch_bounds__(kThreads)
       __syncthreads();
     }
   }
+}
+
+// Combines some features, as many as a launch takes.
+template <int width>
+int combine(const char* op, Features& features, int64_t count, Out out, recis_stream_t stream) {
+  int64_t segments = 0;
+  unsigned slices = 1;
+  for (int64_t i = 0; i < count; ++i) {
+    const recis_lookup& lookup = features.feature[i].lookup;
+    features.shift[i] = group_shift(lookup.dim, width);
+    segments = std::max(segments, lookup.segments);
+    slices = std::max(slices, slices_of(lookup.dim, width, features.shift[i]));
+  }
+  if (segments == 0) return RECIS_OK;
+  // A block to each segment as long as that does not make more blocks than can run at once.
+  const int64_t share = segments * count / (132 * 8) + 1, per_block = std::min<int64_t>(share, 8);
+  const dim3 grid(blocks_for((segments + per_block - 1) / per_block * kThreads), slices, unsigned(count));
+  return launch(op, combine_kernel<width>, grid, kThreads, 0, stream, features, out, int(per_block));
 }
 
 // scales[s] = one over the sum of a segment's weights, a warp a segment.
@@ -148,37 +178,59 @@ Scratch scratch_of(Workspace& workspace, const recis_lookup& lookup, const recis
   return scratch;
 }
 
-// What both passes take; the lookup is checked.
-int require_combine(const recis_lookup& lookup, const float* weights, recis_denominator denominator,
-                    const float* out, int64_t first_column, int64_t out_stride, const char* op,
-                    const char* name) {
+// What both passes take.
+int require_combined(const recis_combined& feature, const float* out, int64_t out_stride, const char* op,
+                     const char* name) {
+  const auto& [lookup, weights, denominator, first_column] = feature;
+  if (int status = require_lookup(&lookup, op)) return status;
   const bool known = denominator >= RECIS_ONE && denominator <= RECIS_COUNT;
   return first_of(require_array(weights, 0, op, "weights"), require(known, op, "denominator", "is unknown"),
                   require_columns(out, lookup.segments, first_column, lookup.dim, out_stride, op, name));
 }
 
+// Without weights each counts as 1.
+recis_denominator denominator_of(const recis_combined& feature) {
+  return !feature.weights && feature.denominator == RECIS_WEIGHTS ? RECIS_COUNT : feature.denominator;
+}
+
 }  // namespace
 }  // namespace recis
 
-extern "C" int recis_combine_forward(const recis_lookup* lookup, const float* weights,
-                                     recis_denominator denominator, float* out, int64_t first_column,
+extern "C" int recis_combine_forward(const recis_combined* features, int64_t feature_count, float* out,
                                      int64_t out_stride, recis_stream_t stream) {
   using namespace recis;
   const char* op = "combine.forward";
-  if (int status = require_lookup(lookup, op)) return status;
-  if (int status = require_combine(*lookup, weights, denominator, out, first_column, out_stride, op, "out"))
+  if (int status = first_of(require(feature_count >= 0, op, "feature_count", "is negative"),
+                            require(features || feature_count <= 0, op, "features", "is null")))
     return status;
-  if (lookup->segments == 0) return RECIS_OK;
-  if (!weights && denominator == RECIS_WEIGHTS) denominator = RECIS_COUNT;
-  const bool wide = columns_are_wide(lookup->dim, first_column, out_stride);
-  const int width = wide ? 4 : 1, shift = group_shift(lookup->dim, width);
-  const int64_t segments = lookup->segments;
-  // A block to each segment as long as that does not make more blocks than can run at once.
-  const int64_t share = segments / (132 * 8) + 1, per_block = share < 8 ? share : 8;
-  const dim3 grid(blocks_for((segments + per_block - 1) / per_block * kThreads),
-                  slices_of(lookup->dim, width, shift));
-  return launch(op, wide ? combine_kernel<4> : combine_kernel<1>, grid, kThreads, 0, stream, *lookup, weights,
-                denominator, Out{out + first_column, out_stride}, shift, int(per_block));
+  for (int64_t i = 0; i < feature_count; ++i) {
+    const recis_combined& feature = features[i];
+    if (int status = require_combined(feature, out, out_stride, op, "out")) return status;
+    bool apart = true;
+    for (const recis_combined* other = features; other != &feature; ++other)
+      apart = apart && (feature.first_column >= other->first_column + other->lookup.dim ||
+                        other->first_column >= feature.first_column + feature.lookup.dim);
+    if (int status = require(apart, op, "the features", "overlap")) return status;
+  }
+  // Apart by how they are moved: the order of a feature's sums must not depend on who is beside it.
+  int status = RECIS_OK;
+  for (const bool wide : {true, false}) {
+    Features now{};
+    int64_t count = 0;
+    const auto run = [&] {
+      const auto launch = wide ? combine<4> : combine<1>;
+      status = first_of(status, launch(op, now, std::exchange(count, 0), Out{out, out_stride}, stream));
+    };
+    for (int64_t i = 0; i < feature_count; ++i) {
+      const recis_combined& feature = features[i];
+      if (columns_are_wide(feature.lookup.dim, feature.first_column, out_stride) != wide) continue;
+      now.feature[count] = feature;
+      now.feature[count++].denominator = denominator_of(feature);
+      if (count == kMostFeatures) run();
+    }
+    if (count > 0) run();
+  }
+  return status;
 }
 
 extern "C" int recis_combine_backward_workspace_size(const recis_lookup* lookup,
@@ -195,32 +247,29 @@ extern "C" int recis_combine_backward_workspace_size(const recis_lookup* lookup,
   return RECIS_OK;
 }
 
-extern "C" int recis_combine_backward(const recis_lookup* lookup, const recis_occurrences* occurrences,
-                                      const float* weights, recis_denominator denominator, const float* d_out,
-                                      int64_t first_column, int64_t out_stride, float* d_embeddings,
-                                      void* workspace, size_t workspace_bytes, recis_stream_t stream) {
+extern "C" int recis_combine_backward(const recis_combined* feature, const recis_occurrences* occurrences,
+                                      const float* d_out, int64_t out_stride, float* d_embeddings, void* workspace,
+                                      size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "combine.backward";
-  if (int status = require_lookup(lookup, op)) return status;
+  if (int status = require(feature, op, "feature", "is null")) return status;
+  if (int status = require_combined(*feature, d_out, out_stride, op, "d_out")) return status;
+  const recis_lookup& lookup = feature->lookup;
   Workspace cut(workspace);
-  if (int status = first_of(require_occurrences(occurrences, *lookup, op),
-                            require_combine(*lookup, weights, denominator, d_out, first_column, out_stride,
-                                            op, "d_out"),
-                            require_array(d_embeddings, lookup->unique, op, "d_embeddings")))
+  if (int status = first_of(require_occurrences(occurrences, lookup, op),
+                            require_array(d_embeddings, lookup.unique, op, "d_embeddings")))
     return status;
-  const Scratch scratch = scratch_of(cut, *lookup, *occurrences);
+  const Scratch scratch = scratch_of(cut, lookup, *occurrences);
   if (int status = require_workspace(workspace, workspace_bytes, cut.bytes(), op)) return status;
-  if (lookup->segments == 0 || lookup->capacity == 0 || lookup->unique == 0) return RECIS_OK;
-  const bool by_weights = weights && denominator == RECIS_WEIGHTS;
-  if (by_weights) {
-    if (int status = launch(op, scales_kernel, blocks_for(lookup->segments * 32), kThreads, 0, stream,
-                            *lookup, weights, scratch.scales))
+  if (lookup.segments == 0 || lookup.capacity == 0 || lookup.unique == 0) return RECIS_OK;
+  const recis_denominator denominator = denominator_of(*feature);
+  const bool by_weights = denominator == RECIS_WEIGHTS;
+  if (by_weights)
+    if (int status = launch(op, scales_kernel, blocks_for(lookup.segments * 32), kThreads, 0, stream, lookup,
+                            feature->weights, scratch.scales))
       return status;
-  } else if (denominator == RECIS_WEIGHTS) {
-    denominator = RECIS_COUNT;
-  }
-  const Source source{d_out + first_column, out_stride, weights, by_weights ? scratch.scales : nullptr,
-                      denominator};
-  return sum_by_id(op, *lookup, *occurrences, source, columns_are_wide(lookup->dim, first_column, out_stride),
-                   scratch.sum, d_embeddings, stream);
+  const Source source{d_out + feature->first_column, out_stride, feature->weights,
+                      by_weights ? scratch.scales : nullptr, denominator};
+  const bool wide = columns_are_wide(lookup.dim, feature->first_column, out_stride);
+  return sum_by_id(op, lookup, *occurrences, source, wide, scratch.sum, d_embeddings, stream);
 }

@@ -403,18 +403,25 @@ typedef enum recis_denominator {
   RECIS_COUNT = 2 /* the number of the segment's ids */
 } recis_denominator;
 
-/* Writes the weighted sum of each segment's embeddings over its denominator, 0 for an empty segment,
- * to out[s * out_stride + first_column + j] for j < dim; other columns are left as they are. `weights`
- * [capacity], one an id of the feature; null: all 1. `out` is [segments, out_stride]; it need not be
- * wider than the columns end. Of weights that sum to 0, RECIS_WEIGHTS divides by 0 as IEEE does. */
-int recis_combine_forward(const recis_lookup *lookup, const float *weights, recis_denominator denominator,
-                          float *out, int64_t first_column, int64_t out_stride, recis_stream_t stream);
-/* Adds the gradient of the embeddings, summed over the ids that share one, to `d_embeddings`
+/* A feature to combine. */
+typedef struct recis_combined {
+  recis_lookup lookup;
+  const float *weights; /* [capacity], one an id of the feature; null: all 1 */
+  recis_denominator denominator;
+  int64_t first_column; /* of the feature's in the output */
+} recis_combined;
+
+/* Writes the weighted sum of each segment's embeddings over its denominator, 0 for an empty segment, to
+ * out[s * out_stride + first_column + j] for j < dim of each feature; other columns are left as they are. `out`
+ * is [segments, out_stride]; it need not be wider than the columns end. No two features may have a column in common.
+ * Of weights that sum to 0, RECIS_WEIGHTS divides by 0 as IEEE does. */
+int recis_combine_forward(const recis_combined *features, int64_t feature_count, float *out, int64_t out_stride,
+                          recis_stream_t stream);
+/* Adds the gradient of a feature's embeddings, summed over the ids that share one, to `d_embeddings`
  * [unique, dim]; `d_out` is laid out as in forward. */
 int recis_combine_backward_workspace_size(const recis_lookup *lookup, const recis_occurrences *occurrences,
                                           size_t *bytes);
-int recis_combine_backward(const recis_lookup *lookup, const recis_occurrences *occurrences, const float *weights,
-                           recis_denominator denominator, const float *d_out, int64_t first_column,
+int recis_combine_backward(const recis_combined *feature, const recis_occurrences *occurrences, const float *d_out,
                            int64_t out_stride, float *d_embeddings, void *workspace, size_t workspace_bytes,
                            recis_stream_t stream);
 

@@ -97,15 +97,15 @@ void run() {
   const recis_occurrences occurrences =
       recis::occurrences(positions.span(), starts.span(), table_offsets.span(), 0);
   Array<float> means(kBags * kDim);
-  recis::check(recis_combine_forward(&lookup, nullptr, RECIS_COUNT, means.data(), 0, kDim, kStream));
+  const recis_combined combined{lookup, nullptr, RECIS_COUNT, 0};
+  recis::check(recis_combine_forward(&combined, 1, means.data(), kDim, kStream));
   std::vector<float> d_means(size_t(kBags * kDim));
   for (size_t i = 0; i < d_means.size(); ++i) d_means[i] = float(int(i * 37 % 101) - 50) / 50;
   Array<float> d_d_means(d_means), gradients(std::vector<float>(size_t(total * kDim), 0.0f));
   Array<char> combine_workspace(
       int64_t(recis::workspace_size(recis_combine_backward_workspace_size, &lookup, &occurrences)));
-  recis::check(recis_combine_backward(&lookup, &occurrences, nullptr, RECIS_COUNT, d_d_means.data(), 0, kDim,
-                                      gradients.data(), combine_workspace.data(),
-                                      size_t(combine_workspace.span().size()), kStream));
+  recis::check(recis_combine_backward(&combined, &occurrences, d_d_means.data(), kDim, gradients.data(),
+                                      combine_workspace.data(), size_t(combine_workspace.span().size()), kStream));
 
   // The first step of AdamW.
   const float alpha = -kRate / (1 - kBeta1) * std::sqrt(1 - kBeta2);

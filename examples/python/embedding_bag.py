@@ -18,6 +18,10 @@ class Lookup(Structure):  # recis_lookup
                 ("dim", c_int64), ("first_id", c_int64), ("capacity", c_int64), ("segments", c_int64)]
 
 
+class Combined(Structure):  # recis_combined
+    _fields_ = [("lookup", Lookup), ("weights", c_void_p), ("denominator", ctypes.c_int), ("first_column", c_int64)]
+
+
 class IdsColumn(Structure):  # recis_ids_column
     _fields_ = [("ids", c_void_p), ("offsets", c_void_p), ("rows", c_int64), ("capacity", c_int64),
                 ("first", c_int64), ("table", c_uint32)]
@@ -171,8 +175,8 @@ def run(recis, memory):
                       pointer(embeddings, np.float32), memory.stream)
     lookup = Lookup(address(embeddings, np.float32), address(inverse, np.uint32), address(d_offsets, np.int32),
                     total, dim, 0, total, bags)
-    recis.combine_forward(ctypes.byref(lookup), None, DIVIDE_BY_COUNT, pointer(means, np.float32), 0, dim,
-                          memory.stream)
+    combined = Combined(lookup, None, DIVIDE_BY_COUNT, 0)
+    recis.combine_forward(ctypes.byref(combined), 1, pointer(means, np.float32), dim, memory.stream)
     got, got_rows = memory.numpy(means), memory.numpy(rows).view(np.uint32)
     recis.hash_table_destroy(table)
 

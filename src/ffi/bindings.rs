@@ -140,6 +140,14 @@ impl recis_denominator {
 #[repr(transparent)]
 #[derive(Debug, Copy, Clone, Hash, PartialEq, Eq)]
 pub struct recis_denominator(pub ::core::ffi::c_uint);
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct recis_combined {
+    pub lookup: recis_lookup,
+    pub weights: *const f32,
+    pub denominator: recis_denominator,
+    pub first_column: i64,
+}
 impl recis_precision {
     pub const RECIS_FP32: recis_precision = recis_precision(0);
     pub const RECIS_TF32: recis_precision = recis_precision(1);
@@ -484,11 +492,9 @@ unsafe extern "C" {
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
     pub fn recis_combine_forward(
-        lookup: *const recis_lookup,
-        weights: *const f32,
-        denominator: recis_denominator,
+        features: *const recis_combined,
+        feature_count: i64,
         out: *mut f32,
-        first_column: i64,
         out_stride: i64,
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
@@ -498,12 +504,9 @@ unsafe extern "C" {
         bytes: *mut usize,
     ) -> ::core::ffi::c_int;
     pub fn recis_combine_backward(
-        lookup: *const recis_lookup,
+        feature: *const recis_combined,
         occurrences: *const recis_occurrences,
-        weights: *const f32,
-        denominator: recis_denominator,
         d_out: *const f32,
-        first_column: i64,
         out_stride: i64,
         d_embeddings: *mut f32,
         workspace: *mut ::core::ffi::c_void,

@@ -2,7 +2,7 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
-use crate::ffi::recis_denominator;
+use crate::ffi::{recis_combined, recis_denominator};
 use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::{Result, ops::cpu};
 
@@ -19,85 +19,114 @@ pub enum Denominator {
     Count,
 }
 
-/// Writes `Σ wᵢ eᵢ / denominator` of every segment to `out`, at `place`. `weights`, one for each id
-/// of the feature, count as 1 if there are none.
+/// A feature to combine.
+#[derive(Clone, Copy)]
+pub struct Combined<'a> {
+    /// The feature after its lookup.
+    pub lookup: Lookup<'a>,
+    /// One for each id of the feature; without, all count as 1.
+    pub weights: Option<&'a Buffer<f32>>,
+    /// What a segment's sum is divided by.
+    pub denominator: Denominator,
+    /// Where the feature's columns begin in the output.
+    pub first_column: usize,
+}
+
+/// Writes `Σ wᵢ eᵢ / denominator` of every segment of each feature to `out` [segments, stride]. The features' columns
+/// must not overlap; other columns are left as they are.
 pub fn forward(
-    lookup: &Lookup<'_>,
-    weights: Option<&Buffer<f32>>,
-    denominator: Denominator,
+    features: &[Combined<'_>],
     out: &mut Buffer<f32>,
-    place: Place,
+    stride: usize,
     stream: &Stream,
 ) -> Result<()> {
-    check(lookup, weights, out.len(), place)?;
+    features.iter().try_for_each(|feature| feature.check(out.len(), stride))?;
+    check_apart(features)?;
     match stream.device() {
-        Device::Cpu => {
-            let weights = weights.map(Buffer::on_cpu).transpose()?;
-            cpu::combine::forward(&lookup.host()?, weights, denominator, out.on_cpu_mut()?, place);
+        Device::Cpu => features.iter().try_for_each(|feature| {
+            let weights = feature.weights.map(Buffer::on_cpu).transpose()?;
+            let (lookup, place) = (feature.lookup.host()?, feature.place(stride));
+            cpu::combine::forward(&lookup, weights, feature.denominator, out.on_cpu_mut()?, place);
             Ok(())
-        }
+        }),
         _ => {
-            let (lookup, weights) = (lookup.raw(stream)?, weights_on(weights, stream)?);
-            let (denominator, (first, stride)) = (denominator.raw(), place.raw());
+            let features = features.iter().map(|feature| feature.raw(stream)).collect::<Result<Vec<_>>>()?;
+            let (features, count) = (features.as_ptr(), features.len() as i64);
             let out = out.on_mut(stream)?;
-            launch!(stream, recis_combine_forward(&lookup, weights, denominator, out, first, stride))
+            launch!(stream, recis_combine_forward(features, count, out, stride as i64))
         }
     }
 }
 
-/// Adds the gradient of the embeddings, summed over the ids that share one, to `d_embeddings`
+/// Adds the gradient of a feature's embeddings, summed over the ids that share one, to `d_embeddings`
 /// [unique, dim]. `d_out` is laid out as in [`forward`]. The order of summation is fixed.
 pub fn backward(
-    lookup: &Lookup<'_>,
-    weights: Option<&Buffer<f32>>,
-    denominator: Denominator,
+    feature: &Combined<'_>,
     d_out: &Buffer<f32>,
-    place: Place,
+    stride: usize,
     d_embeddings: &mut Buffer<f32>,
     stream: &Stream,
 ) -> Result<()> {
-    check(lookup, weights, d_out.len(), place)?;
+    feature.check(d_out.len(), stride)?;
+    let Combined { lookup, weights, denominator, .. } = *feature;
     ensure(d_embeddings.len() == lookup.embeddings.len(), "combine", || {
         format!("{} gradients for {} embedding values", d_embeddings.len(), lookup.embeddings.len())
     })?;
     match stream.device() {
         Device::Cpu => {
-            let (weights, d_embeddings) =
-                (weights.map(Buffer::on_cpu).transpose()?, d_embeddings.on_cpu_mut()?);
-            cpu::combine::backward(
-                &lookup.host()?,
-                weights,
-                denominator,
-                d_out.on_cpu()?,
-                place,
-                d_embeddings,
-            );
+            let (weights, place) = (weights.map(Buffer::on_cpu).transpose()?, feature.place(stride));
+            let (d_out, d_embeddings) = (d_out.on_cpu()?, d_embeddings.on_cpu_mut()?);
+            cpu::combine::backward(&lookup.host()?, weights, denominator, d_out, place, d_embeddings);
             Ok(())
         }
         _ => {
-            let (raw, weights) = (lookup.raw(stream)?, weights_on(weights, stream)?);
-            let occurrences = lookup.raw_occurrences("combine", stream)?;
-            let mut scratch = workspace!(stream, recis_combine_backward_workspace_size(&raw, &occurrences))?;
-            let (denominator, (first, stride)) = (denominator.raw(), place.raw());
+            let (raw, occurrences) = (feature.raw(stream)?, lookup.raw_occurrences("combine", stream)?);
+            let mut scratch =
+                workspace!(stream, recis_combine_backward_workspace_size(&raw.lookup, &occurrences))?;
             let (d_out, d_embeddings) = (d_out.on(stream)?, d_embeddings.on_mut(stream)?);
-            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            let (stride, (scratch, bytes)) = (stride as i64, scratch_on(&mut scratch, stream)?);
             launch!(
                 stream,
-                recis_combine_backward(
-                    &raw,
-                    &occurrences,
-                    weights,
-                    denominator,
-                    d_out,
-                    first,
-                    stride,
-                    d_embeddings,
-                    scratch,
-                    bytes
-                )
+                recis_combine_backward(&raw, &occurrences, d_out, stride, d_embeddings, scratch, bytes)
             )
         }
     }
+}
+
+impl Combined<'_> {
+    fn place(&self, stride: usize) -> Place {
+        Place { first_column: self.first_column, stride }
+    }
+
+    fn check(&self, out: usize, stride: usize) -> Result<()> {
+        let Self { lookup, weights, .. } = self;
+        lookup.check("combine")?;
+        self.place(stride).check("combine", lookup.segments(), lookup.dim, out)?;
+        let ids = match lookup.offsets.device() {
+            Device::Cpu => lookup.offsets.on_cpu()?.last().copied().unwrap_or(0) as usize,
+            _ => lookup.ids,
+        };
+        ensure(weights.is_none_or(|weights| weights.len() >= ids), "combine", || {
+            format!("{} weights for {ids} ids", weights.map_or(0, Buffer::len))
+        })
+    }
+
+    fn raw(&self, stream: &Stream) -> Result<recis_combined> {
+        Ok(recis_combined {
+            lookup: self.lookup.raw(stream)?,
+            weights: self.weights.map_or(Ok(std::ptr::null()), |weights| weights.on(stream))?,
+            denominator: self.denominator.raw(),
+            first_column: self.first_column as i64,
+        })
+    }
+}
+
+fn check_apart(features: &[Combined<'_>]) -> Result<()> {
+    let columns = features.iter().map(|feature| (feature.first_column, feature.lookup.dim));
+    let mut columns: Vec<_> = columns.collect();
+    columns.sort_unstable();
+    let apart = columns.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0);
+    ensure(apart, "combine", || format!("columns (first, count) {columns:?} overlap"))
 }
 
 impl Denominator {
@@ -108,20 +137,4 @@ impl Denominator {
             Self::Count => recis_denominator::RECIS_COUNT,
         }
     }
-}
-
-fn weights_on(weights: Option<&Buffer<f32>>, stream: &Stream) -> Result<*const f32> {
-    weights.map_or(Ok(std::ptr::null()), |weights| weights.on(stream))
-}
-
-fn check(lookup: &Lookup<'_>, weights: Option<&Buffer<f32>>, out: usize, place: Place) -> Result<()> {
-    lookup.check("combine")?;
-    place.check("combine", lookup.segments(), lookup.dim, out)?;
-    let ids = match lookup.offsets.device() {
-        Device::Cpu => lookup.offsets.on_cpu()?.last().copied().unwrap_or(0) as usize,
-        _ => lookup.ids,
-    };
-    ensure(weights.is_none_or(|weights| weights.len() >= ids), "combine", || {
-        format!("{} weights for {ids} ids", weights.map_or(0, Buffer::len))
-    })
 }

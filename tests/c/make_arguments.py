@@ -12,7 +12,7 @@ import sys
 SIZES = {
     "count": 8, "capacity": 8, "rows": 8, "tables": 1, "total": 8, "ids": 8, "width": 4, "out_stride": 8,
     "first_column": 0, "out_capacity": 32, "keep": 2, "boundary_count": 4, "threshold_count": 4,
-    "column_count": 1, "list_count": 1, "parameter_count": 1, "dim": 4, "slot": 0, "tile_len": 2, "dense_count": 1, "tile_count": 1,
+    "column_count": 1, "feature_count": 1, "list_count": 1, "parameter_count": 1, "dim": 4, "slot": 0, "tile_len": 2, "dense_count": 1, "tile_count": 1,
     "layer_count": 1, "id_capacity": 8, "multiplier": 3, "prime": 5, "buckets": 3, "x_capacity": 8, "y_capacity": 8,
     "modulus": 3, "table": 0, "logical_table": 0, "world_size": 2, "steps": 1, "accumulate": 0, "listed": 8, "unordered": 0, "prepared_bytes": 0,
 }
@@ -22,7 +22,7 @@ ANY = {"multiplier", "accumulate", "unordered"}
 TOO_LARGE = {"table": 4096, "logical_table": 4096, "modulus": 0}
 # Pointers that may be null.
 OPTIONAL = {
-    ("recis_ragged", "weights"), ("recis_ids_column", "offsets"), ("recis_gradients", "count"),
+    ("recis_ragged", "weights"), ("recis_combined", "weights"), ("recis_ids_column", "offsets"), ("recis_gradients", "count"),
     ("*", "count const uint32_t *"), ("*", "weights const float *"), ("recis_bce_forward", "d_prediction"),
     ("recis_partition_ids_forward", "count"),
     ("recis_hash_table_find_or_insert", "counters"),
@@ -37,6 +37,7 @@ STRUCTS = {
     "recis_gradients": ["rows", "values", "count", "capacity"],
     "recis_lookup": ["embeddings", "inverse", "offsets", "unique", "dim", "first_id", "capacity", "segments"],
     "recis_occurrences": ["positions", "starts", "table_offsets", "total", "table"],
+    "recis_combined": ["lookup", "weights", "denominator", "first_column"],
     "recis_linear_size": ["rows", "inputs", "outputs", "precision"],
     "recis_dense_columns": ["x", "width", "first_column"],
     "recis_tile": ["lookup", "tile_len", "first_column", "range"],
@@ -45,12 +46,12 @@ STRUCTS = {
 FIELDS = {
     "bound": 8, "dim": 4, "stride": 12, "first": 0, "unique": 8, "first_id": 0, "segments": 8, "inputs": 12,
     "outputs": 4, "total": 8, "rows": 8, "capacity": 8, "table": 0, "width": 4, "tile_len": 2,
-    "precision": 0, "count": 8,
+    "precision": 0, "denominator": 0, "count": 8,
 }
 # A network ends in one value a row.
 STRUCT_FIELDS = {("recis_mlp_layer", "outputs"): 1}
 # A column's place: the tile takes the columns 0..8, the dense one those behind.
-PLACES = {"recis_dense_columns": 8, "recis_tile": 0}
+PLACES = {"recis_dense_columns": 8, "recis_tile": 0, "recis_combined": 0}
 # Where a dense column alone is asked for, and what else differs by function.
 BY_FUNCTION = {("recis_linear_tile_backward_dense", "width"): 4}
 # No layer of these sizes has any.
@@ -183,7 +184,7 @@ class Call:
     def of_struct(self, struct):
         for field in STRUCTS[struct]:
             if field in ("lookup", "range"):
-                # Of a tile, only the layer's checks; those of its lookup are combine's, and any range will do.
+                # Checks of a lookup are combine_tile's here, and any range will do.
                 continue
             if is_pointer(struct, field):
                 # Sizes say how much scratch memory is needed; they may leave arrays out of account.
@@ -191,8 +192,8 @@ class Call:
                     yield field, "NULL", "null"
                 if not self.name.endswith("_size"):
                     yield field, "misaligned()", "not aligned to 16 bytes"
-            elif field == "precision":
-                yield field, "99", "unknown precision"
+            elif field in ("precision", "denominator"):
+                yield field, "99", "unknown"
             elif field == "table":
                 # No size depends on it.
                 if not self.name.endswith("_size"):

@@ -2,7 +2,7 @@ use recis::ffi::simt::{
     recis_combine_backward, recis_combine_backward_workspace_size, recis_combine_forward,
     recis_simt_allow_races,
 };
-use recis::ffi::{recis_denominator, recis_lookup, recis_occurrences};
+use recis::ffi::{recis_combined, recis_denominator, recis_lookup, recis_occurrences};
 use recis::ops::combine::{Denominator, Place};
 use recis::ops::cpu;
 
@@ -256,7 +256,13 @@ pub fn run(batch: &Batch, dim: usize, weighted: bool, which: usize, place: Place
     let lookup = batch.lookup(0, dim, &embeddings);
     let device_weights = device_weights.as_ref().map_or(std::ptr::null_mut(), Guarded::ptr);
     let Place { first_column, stride } = place;
-    let (column, columns) = (first_column as i64, stride as i64);
+    let columns = stride as i64;
+    let combined = recis_combined {
+        lookup,
+        weights: device_weights,
+        denominator: raw,
+        first_column: first_column as i64,
+    };
 
     let mut plain = vec![7.0f32; segments * stride];
     let mut reference = Reference::new(&plain);
@@ -277,9 +283,7 @@ pub fn run(batch: &Batch, dim: usize, weighted: bool, which: usize, place: Place
     }
     let mut before = None;
     for _ in 0..2 {
-        ok(unsafe {
-            recis_combine_forward(&lookup, device_weights, raw, out.ptr(), column, columns, STREAM)
-        });
+        ok(unsafe { recis_combine_forward(&combined, 1, out.ptr(), columns, STREAM) });
         reference.check(&out.to_vec(), &plain, &what);
         let bits: Vec<u32> = out.to_vec().iter().map(|x| x.to_bits()).collect();
         assert_eq!(*before.get_or_insert_with(|| bits.clone()), bits, "{what}: a second run");
@@ -306,12 +310,9 @@ pub fn run(batch: &Batch, dim: usize, weighted: bool, which: usize, place: Place
         ok(unsafe {
             let d_out = d_out.ptr();
             recis_combine_backward(
-                &lookup,
+                &combined,
                 &occurrences,
-                device_weights,
-                raw,
                 d_out,
-                column,
                 columns,
                 d_embeddings.ptr(),
                 workspace.ptr().cast(),
@@ -393,16 +394,14 @@ fn pass_over_out_of_bounds(len: usize) {
         let mut bytes = 0;
         ok(unsafe { recis_combine_backward_workspace_size(&lookup, &occurrences, &mut bytes) });
         let (workspace, d) = (Guarded::new(&vec![0u8; bytes]), Guarded::new(&vec![0f32; batch.unique * 8]));
-        for (_, raw) in DENOMINATORS {
-            ok(unsafe { recis_combine_forward(&lookup, weights.ptr(), raw, out.ptr(), 0, 8, STREAM) });
+        for (_, denominator) in DENOMINATORS {
+            let combined = recis_combined { lookup, weights: weights.ptr(), denominator, first_column: 0 };
+            ok(unsafe { recis_combine_forward(&combined, 1, out.ptr(), 8, STREAM) });
             ok(unsafe {
                 recis_combine_backward(
-                    &lookup,
+                    &combined,
                     &occurrences,
-                    weights.ptr(),
-                    raw,
                     out.ptr(),
-                    0,
                     8,
                     d.ptr(),
                     workspace.ptr().cast(),
@@ -419,19 +418,27 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let batch = Batch::new(&[Spec { table: 0, lengths: vec![1, 2], ids: 2, hot: 0, spare: 0 }]);
     let embeddings = Guarded::new(&vec![1f32; batch.unique * 4]);
     let (lookup, occurrences) = (batch.lookup(0, 4, &embeddings), batch.occurrences(0));
-    let (out, null) = (Guarded::new(&[7f32; 8]), std::ptr::null());
+    let out = Guarded::new(&[7f32; 8]);
     let one = recis_denominator::RECIS_ONE;
-    let forward = |lookup: *const recis_lookup, weights, denominator, out, column, columns, what: &str| {
-        let status =
-            unsafe { recis_combine_forward(lookup, weights, denominator, out, column, columns, STREAM) };
+    let forward = |features: &[recis_combined], out, columns, what: &str| {
+        let count = features.len() as i64;
+        let status = unsafe { recis_combine_forward(features.as_ptr(), count, out, columns, STREAM) };
         refused(status, &format!("combine.forward: {what}"));
     };
     let (o, none) = (out.ptr(), std::ptr::null());
-    forward(null, none, one, o, 0, 4, "lookup is null");
+    let combined = recis_combined { lookup, weights: none, denominator: one, first_column: 0 };
+    refused(
+        unsafe { recis_combine_forward(std::ptr::null(), 1, o, 4, STREAM) },
+        "combine.forward: features is null",
+    );
+    refused(
+        unsafe { recis_combine_forward(&combined, -1, o, 4, STREAM) },
+        "combine.forward: feature_count is negative",
+    );
     let bad = |change: fn(&mut recis_lookup), what: &str| {
-        let mut bad = lookup;
-        change(&mut bad);
-        forward(&bad, none, one, o, 0, 4, what);
+        let mut bad = combined;
+        change(&mut bad.lookup);
+        forward(&[combined, bad], o, 4, what);
     };
     bad(|l| l.embeddings = std::ptr::null(), "embeddings is null");
     bad(|l| l.inverse = std::ptr::null(), "inverse is null");
@@ -444,13 +451,21 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     bad(|l| l.capacity = -1, "inverse has a negative size");
     bad(|l| l.capacity = i64::from(i32::MAX), "capacity is too large");
     bad(|l| l.segments = -1, "segments is negative or too large");
+    bad(|_| (), "the features overlap");
     let misaligned = embeddings.misaligned().cast_const();
-    forward(&lookup, misaligned, one, o, 0, 4, "weights is not aligned to 16 bytes");
-    forward(&lookup, none, recis_denominator(3), o, 0, 4, "denominator is unknown");
-    forward(&lookup, none, one, std::ptr::null_mut(), 0, 4, "out is null");
-    forward(&lookup, none, one, o, -1, 4, "first_column is negative");
-    forward(&lookup, none, one, o, 1, 4, "out_stride is below what the columns need");
-    forward(&lookup, none, one, o, 0, 3, "out_stride is below what the columns need");
+    forward(
+        &[recis_combined { weights: misaligned, ..combined }],
+        o,
+        4,
+        "weights is not aligned to 16 bytes",
+    );
+    let unknown = recis_combined { denominator: recis_denominator(3), ..combined };
+    forward(&[unknown], o, 4, "denominator is unknown");
+    forward(&[combined], std::ptr::null_mut(), 4, "out is null");
+    forward(&[recis_combined { first_column: -1, ..combined }], o, 4, "first_column is negative");
+    let beyond = recis_combined { first_column: 1, ..combined };
+    forward(&[beyond], o, 4, "out_stride is below what the columns need");
+    forward(&[combined], o, 3, "out_stride is below what the columns need");
     assert_eq!(out.to_vec(), [7.0; 8]);
 
     let mut bytes = 0;
@@ -460,19 +475,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let (workspace, d) = (Guarded::new(&vec![0u8; bytes]), Guarded::new(&vec![7f32; batch.unique * 4]));
     let backward = |occurrences, d_out, d_embeddings, workspace: *mut u8, size| unsafe {
         let workspace = workspace.cast();
-        recis_combine_backward(
-            &lookup,
-            occurrences,
-            none,
-            one,
-            d_out,
-            0,
-            4,
-            d_embeddings,
-            workspace,
-            size,
-            STREAM,
-        )
+        recis_combine_backward(&combined, occurrences, d_out, 4, d_embeddings, workspace, size, STREAM)
     };
     let refuse = |status, what: &str| refused(status, &format!("combine.backward: {what}"));
     let (g, w) = (o.cast_const(), workspace.ptr());

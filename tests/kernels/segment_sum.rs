@@ -1,8 +1,8 @@
 //! The gradients of combine and combine_tile where their sums take another way: at the borders between few
 //! ids and many, of warps, chunks and blocks, and where features share a table.
 
-use recis::ffi::recis_denominator;
 use recis::ffi::simt::{recis_combine_backward, recis_combine_backward_workspace_size};
+use recis::ffi::{recis_combined, recis_denominator};
 use recis::ops::combine::Place;
 
 use crate::combine::{self, Batch, Spec, batches_with_room};
@@ -144,14 +144,17 @@ fn places_beyond_the_embeddings_get_nothing() {
             let mut bytes = 0;
             ok(unsafe { recis_combine_backward_workspace_size(&lookup, &occurrences, &mut bytes) });
             let workspace = Guarded::new(&vec![0xa5u8; bytes]);
+            let combined = recis_combined {
+                lookup,
+                weights: std::ptr::null(),
+                denominator: recis_denominator::RECIS_ONE,
+                first_column: 0,
+            };
             ok(unsafe {
                 recis_combine_backward(
-                    &lookup,
+                    &combined,
                     &occurrences,
-                    std::ptr::null(),
-                    recis_denominator::RECIS_ONE,
                     d_out.ptr(),
-                    0,
                     dim as i64,
                     d_embeddings.ptr(),
                     workspace.ptr().cast(),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use recis::device::{Buffer, Stream};
-use recis::ops::combine::{Denominator, Lookup, Occurrences, Place, backward, forward};
+use recis::ops::combine::{Combined, Denominator, Lookup, Occurrences, Place, backward, forward};
 
 use crate::common::{
     Feature, LookedUp, each, each_with_kernels, embedding, floats, hostile_offsets, on, read, rng,
@@ -27,11 +27,12 @@ fn check(segments: usize, max_len: usize, weighted: bool, denominator: Denominat
     let given = weighted.then_some(&buffer);
 
     let mut out = on(vec![7.0; segments * PLACE.stride], stream);
-    forward(&lookup, given, denominator, &mut out, PLACE, stream).unwrap();
+    let combined = Combined { lookup, weights: given, denominator, first_column: PLACE.first_column };
+    forward(&[combined], &mut out, PLACE.stride, stream).unwrap();
     let gradient = || {
         let mut d_embeddings = on(vec![1.0; looked_up.embeddings.len()], stream);
         let d_out = on(d_out.clone(), stream);
-        backward(&lookup, given, denominator, &d_out, PLACE, &mut d_embeddings, stream).unwrap();
+        backward(&combined, &d_out, PLACE.stride, &mut d_embeddings, stream).unwrap();
         looked_up.by_key(&d_embeddings, 1.0, stream)
     };
     let d_embeddings = gradient();
@@ -106,30 +107,68 @@ impl Small {
     }
 }
 
+fn sum_of(lookup: Lookup<'_>) -> Combined<'_> {
+    Combined { lookup, weights: None, denominator: Denominator::One, first_column: 0 }
+}
+
+/// More of them than a launch takes, of all widths, beside each other and with columns of others between them: to the
+/// bit as one by one.
+#[test]
+fn features_combined_at_once_are_as_one_by_one() {
+    each(|stream| {
+        let mut rng = rng(3);
+        for (dim, gap) in [(4, 4), (3, 1), (130, 0)] {
+            let features: Vec<_> =
+                (0..40).map(|i| Feature::random(&mut rng, 0, 21, i * i % 60, 30)).collect();
+            let looked_up = LookedUp::new(features, 1, dim, stream);
+            let stride = 40 * (dim + gap);
+            let denominators = [Denominator::One, Denominator::Count, Denominator::Weights];
+            let features: Vec<_> = (0..40)
+                .map(|i| Combined {
+                    lookup: looked_up.lookup(i),
+                    weights: None,
+                    denominator: denominators[i % 3],
+                    // Not all can be moved four at a time.
+                    first_column: (39 - i) * (dim + gap) + i % 2 * (gap / 2),
+                })
+                .collect();
+            let [mut at_once, mut one_by_one] = [0, 1].map(|_| on(vec![7.0; 21 * stride], stream));
+            forward(&features, &mut at_once, stride, stream).unwrap();
+            for feature in &features {
+                forward(&[*feature], &mut one_by_one, stride, stream).unwrap();
+            }
+            let [at_once, one_by_one] = [&at_once, &one_by_one].map(|out| read(out, stream));
+            assert_eq!(at_once, one_by_one);
+            assert_eq!(at_once.iter().filter(|&&value| value == 7.0).count(), 21 * 40 * gap);
+        }
+        forward(&[], &mut on([0.0; 2], stream), 2, stream).unwrap();
+    });
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     each(|stream| {
         let small = Small::new(stream);
-        let run = |lookup: Lookup<'_>, weights: Option<&Buffer<f32>>, place| {
-            forward(&lookup, weights, Denominator::One, &mut on([0.0; 2], stream), place, stream)
-                .unwrap_err()
-                .to_string()
+        let run = |features: &[Combined<'_>]| {
+            forward(features, &mut on([0.0; 2], stream), 2, stream).unwrap_err().to_string()
         };
-        let place = Place { first_column: 0, stride: 2 };
-        let (lookup, weights) = (small.lookup(), on([1.0], stream));
-        assert_eq!(run(lookup, Some(&weights), place), "combine: 1 weights for 2 ids");
+        let (combined, weights) = (sum_of(small.lookup()), on([1.0], stream));
+        assert_eq!(run(&[Combined { weights: Some(&weights), ..combined }]), "combine: 1 weights for 2 ids");
         assert!(
-            run(lookup, None, Place { first_column: 1, stride: 2 })
+            run(&[Combined { first_column: 1, ..combined }])
                 .contains("1 rows of 2 values do not fit 2 values")
         );
-        assert_eq!(run(Lookup { dim: 3, ..lookup }, None, place), "combine: 4 embedding values for dim 3");
-        assert_eq!(run(Lookup { first_id: 1, ..lookup }, None, place), "combine: ids 1.. (2 of them) of 2");
+        let lookup = combined.lookup;
+        let of_dim_3 = sum_of(Lookup { dim: 3, ..lookup });
+        assert_eq!(run(&[combined, of_dim_3]), "combine: 4 embedding values for dim 3");
+        let beyond = sum_of(Lookup { first_id: 1, ..lookup });
+        assert_eq!(run(&[beyond]), "combine: ids 1.. (2 of them) of 2");
+        assert_eq!(run(&[combined; 2]), "combine: columns (first, count) [(0, 2), (0, 2)] overlap");
     });
     let stream = &Stream::default();
     let small = Small::new(stream);
-    let wide = Lookup { dim: 4, ..small.lookup() };
-    let place = Place { first_column: 0, stride: 4 };
-    let error = forward(&wide, None, Denominator::One, &mut on([0.0; 4], stream), place, stream).unwrap_err();
+    let wide = sum_of(Lookup { dim: 4, ..small.lookup() });
+    let error = forward(&[wide], &mut on([0.0; 4], stream), 4, stream).unwrap_err();
     assert_eq!(error.to_string(), "combine: an id points outside the 1 embeddings");
 }
 
@@ -138,9 +177,7 @@ fn gradients_on_a_device_need_occurrences() {
     each_with_kernels(|stream| {
         let small = Small::new(stream);
         let (d_out, mut d) = (on([0.0; 2], stream), on([0.0; 4], stream));
-        let place = Place { first_column: 0, stride: 2 };
-        let error =
-            backward(&small.lookup(), None, Denominator::One, &d_out, place, &mut d, stream).unwrap_err();
+        let error = backward(&sum_of(small.lookup()), &d_out, 2, &mut d, stream).unwrap_err();
         assert_eq!(error.to_string(), "combine: the backward pass on a device needs the ids' occurrences");
     });
 }
@@ -174,8 +211,10 @@ fn indices_that_lead_nowhere_do_no_harm() {
             let (mut out, mut d) = (on(vec![0.0; rows * 7], stream), on([0.0; 5 * DIM], stream));
             let weights = on(vec![1.0; ids], stream);
             for denominator in [Denominator::One, Denominator::Weights, Denominator::Count] {
-                forward(&lookup, Some(&weights), denominator, &mut out, PLACE, stream).unwrap();
-                backward(&lookup, Some(&weights), denominator, &out, PLACE, &mut d, stream).unwrap();
+                let Place { first_column, stride } = PLACE;
+                let combined = Combined { lookup, weights: Some(&weights), denominator, first_column };
+                forward(&[combined], &mut out, stride, stream).unwrap();
+                backward(&combined, &out, stride, &mut d, stream).unwrap();
             }
             stream.synchronize().unwrap();
         }
@@ -202,10 +241,8 @@ fn only_ids_of_the_table_are_summed() {
             let mut first = 0;
             for (table, feature) in looked_up.features.iter().enumerate() {
                 let lookup = Lookup { first_id: 0, ids, offsets: &offsets, ..looked_up.lookup(table) };
-                let place = Place { first_column: 0, stride: DIM };
                 let gradient = on(d_out.clone(), stream);
-                backward(&lookup, None, Denominator::One, &gradient, place, &mut d_embeddings, stream)
-                    .unwrap();
+                backward(&sum_of(lookup), &gradient, DIM, &mut d_embeddings, stream).unwrap();
                 for (i, &id) in feature.ids.iter().enumerate() {
                     let sum = expected.get_mut(&(table, id)).unwrap();
                     (0..DIM).for_each(|k| sum[k] += f64::from(d_out[(first + i) * DIM + k]));

@@ -1,7 +1,7 @@
 //! Every operation, called with what is on another device than its stream.
 
 use recis::device::{Buffer, Stream};
-use recis::ops::combine::{Denominator, Lookup, Place};
+use recis::ops::combine::{Combined, Denominator, Lookup, Place};
 use recis::ops::hash_table::HashTable;
 use recis::ops::initialize::{Initializer, Sources};
 use recis::ops::linear::{Precision, Size};
@@ -175,15 +175,16 @@ fn layers_and_combiners_refuse_other_devices() {
             occurrences: Some(occurrences),
             range: None,
         };
-        let (mut y, place, one) = (x.clone(), Place { first_column: 0, stride: 2 }, Denominator::One);
+        let (mut y, place) = (x.clone(), Place { first_column: 0, stride: 2 });
+        let combined = Combined { lookup, weights: None, denominator: Denominator::One, first_column: 0 };
         let (bias, mut d_bias, mut d_x) = (on([0.5; 2], there), on([0.5; 2], there), x.clone());
         let size = Size { rows: 2, inputs: 2, outputs: 2, precision: Precision::Fp32 };
         let dense = [linear_tile::Dense { x: &bias, width: 1, first_column: 0 }];
         let tile = linear_tile::Tile { lookup, tile_len: 1, first_column: 0 };
         let prepared = &mut linear_tile::Prepared::nothing(s).unwrap();
         let calls = vec![
-            ("combine.forward", combine::forward(&lookup, None, one, &mut y, place, s)),
-            ("combine.backward", combine::backward(&lookup, None, one, &x, place, &mut y, s)),
+            ("combine.forward", combine::forward(&[combined], &mut y, 2, s)),
+            ("combine.backward", combine::backward(&combined, &x, 2, &mut y, s)),
             ("combine_tile.forward", combine_tile::forward(&lookup, 1, &mut y, place, s)),
             ("combine_tile.backward", combine_tile::backward(&lookup, 1, &x, place, &mut y, s)),
             ("linear.forward", linear::forward(&x, &x, &bias, &mut y, size, s)),

@@ -1,7 +1,7 @@
 //! Embeddings combined by the operations.
 
 use recis::device::Buffer;
-use recis::ops::combine::{self, Denominator, Lookup, Occurrences, Place};
+use recis::ops::combine::{self, Combined, Denominator, Lookup, Occurrences, Place};
 use recis::ops::combine_tile;
 use serde::Deserialize;
 use serde_json::Value;
@@ -44,15 +44,16 @@ pub fn segment_reduce(case: &Value, tolerance: &Tolerance) -> Outcome {
         occurrences: Some(occurrences.of_all()),
         range: None,
     };
-    let (place, stream) = (Place { first_column: 0, stride: dim }, stream());
+    let combined = Combined { lookup, weights: weights.as_ref(), denominator, first_column: 0 };
+    let stream = stream();
 
     let mut out = on(vec![0.0; lookup.segments() * dim]);
-    combine::forward(&lookup, weights.as_ref(), denominator, &mut out, place, &stream)?;
+    combine::forward(&[combined], &mut out, dim, &stream)?;
     tolerance.close_all("out", &case.out.concat(), &out.elements())?;
 
     let grad_out = on(case.grad_out.concat());
     let mut grad = on(vec![0.0; embeddings.len()]);
-    combine::backward(&lookup, weights.as_ref(), denominator, &grad_out, place, &mut grad, &stream)?;
+    combine::backward(&combined, &grad_out, dim, &mut grad, &stream)?;
     tolerance.close_all("grad_emb", &case.grad_emb.concat(), &grad.elements())
 }
 

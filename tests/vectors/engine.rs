@@ -218,7 +218,7 @@ pub fn lookup(case: &Value, tolerance: &Tolerance) -> Outcome {
         let stride = option.combiner.width(option.embedding_dim);
         let place = Place { first_column: 0, stride };
         let mut out = on(vec![0.0; case.ids[feature].len() * stride]);
-        engine.combine(feature, &mut out, place, &stream)?;
+        engine.combine(&[(feature, 0)], &mut out, stride, &stream)?;
         tolerance.close_all(&field("out"), &expected.concat(), &out.elements())?;
         let grad = case.grad_out.get(feature).ok_or_else(|| format!("{}: missing", field("grad_out")))?;
         engine.combine_backward(feature, &on(grad.concat()), place, &stream)?;

@@ -7,7 +7,7 @@ mod plain;
 
 use recis::Result;
 use recis::device::{Buffer, Device, Stream};
-use recis::ops::combine::{self, Denominator, Lookup, Place};
+use recis::ops::combine::{self, Combined, Denominator, Lookup};
 use recis::ops::hash_table::HashTable;
 use recis::ops::initialize::{Initializer, Sources};
 use recis::ops::merge_gradients::Gradients;
@@ -19,7 +19,6 @@ use recis::ops::string_hash::{self, HashType};
 const DIM: usize = 8;
 const SEED: u64 = 42;
 const INITIALIZER: Initializer = Initializer::Uniform { a: -0.1, b: 0.1 };
-const PLACE: Place = Place { first_column: 0, stride: DIM };
 
 type Bags<'a> = &'a [&'a [&'a str]];
 
@@ -77,7 +76,8 @@ impl Embedding {
             range: None,
         };
         let mut means = Buffer::unset(bags.len() * DIM, stream)?;
-        combine::forward(&lookup, None, Denominator::Count, &mut means, PLACE, stream)?;
+        let bags_of = Combined { lookup, weights: None, denominator: Denominator::Count, first_column: 0 };
+        combine::forward(&[bags_of], &mut means, DIM, stream)?;
 
         // The rest of the model, here on the host: half the squared distance to 1.
         let means = means.to_vec(stream)?;
@@ -85,7 +85,7 @@ impl Embedding {
 
         // Back again, and an update of the rows that were looked up.
         let mut values = Buffer::zeros(embeddings.len(), stream)?;
-        combine::backward(&lookup, None, Denominator::Count, &d_means, PLACE, &mut values, stream)?;
+        combine::backward(&bags_of, &d_means, DIM, &mut values, stream)?;
         let gradients = Gradients { rows: found, values, count: Some(unique.count) };
         let [power1, power2] = &mut self.powers;
         let coefficients = coefficients([power1, power2]);

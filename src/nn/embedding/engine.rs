@@ -7,7 +7,7 @@ use super::partitioner::{BatchIds, Partitioner, TableIds};
 use super::sharding::{Notice, Sharding};
 use super::{Combiner, EmbeddingOption, EmbeddingTable, GradReduceBy, PhysicalTable, Table, coalesce};
 use crate::device::{Buffer, ReadBack, Stream};
-use crate::ops::combine::{self, Denominator, Place};
+use crate::ops::combine::{self, Place};
 use crate::ops::combine_tile;
 use crate::ops::linear_tile::Tile;
 use crate::optim::{SparseOptimizer, Take};
@@ -154,15 +154,7 @@ impl EmbeddingEngine {
         self.streams().try_for_each(Stream::synchronize)
     }
 
-    /// The stream on which a feature is combined, if the others run on `stream`.
-    ///
-    /// # Errors
-    /// A feature without an embedding option.
-    pub fn stream_of(&self, feature: &str, stream: &Stream) -> Result<Stream> {
-        Ok(self.find(feature)?.1.stream(stream))
-    }
-
-    /// Whether a feature is combined on a stream of its own.
+    /// Whether a feature's gradient goes back on a stream of its own.
     ///
     /// # Errors
     /// A feature without an embedding option.
@@ -275,17 +267,27 @@ impl EmbeddingEngine {
         self.by_turns().try_for_each(|group| group.lookup(insert, &group.stream(stream)))
     }
 
-    /// Writes the combined embeddings of a feature, [rows, width], to `out`.
-    pub fn combine(&self, feature: &str, out: &mut Buffer<f32>, place: Place, stream: &Stream) -> Result<()> {
-        let (feature, group) = self.find(feature)?;
-        let (lookup, stream) = (group.lookup_of(feature)?, &group.stream(stream));
-        match feature.option.combiner {
-            Combiner::Tile { tile_len } => combine_tile::forward(&lookup, tile_len, out, place, stream),
-            combiner => {
-                let weights = group.weights_of(feature);
-                combine::forward(&lookup, weights, denominator(combiner), out, place, stream)
+    /// Writes the combined embeddings of features, each [rows, width] from its first column, to `out` [rows, stride]: all
+    /// sums and means in one launch, on `stream`.
+    pub fn combine(
+        &self,
+        features: &[(&str, usize)],
+        out: &mut Buffer<f32>,
+        stride: usize,
+        stream: &Stream,
+    ) -> Result<()> {
+        let mut combined = Vec::new();
+        for &(name, first_column) in features {
+            let (feature, group) = self.find(name)?;
+            match feature.option.combiner {
+                Combiner::Tile { tile_len } => {
+                    let (lookup, place) = (group.lookup_of(feature)?, Place { first_column, stride });
+                    combine_tile::forward(&lookup, tile_len, out, place, stream)?;
+                }
+                _ => combined.push(group.combined(feature, first_column)?),
             }
         }
+        if combined.is_empty() { Ok(()) } else { combine::forward(&combined, out, stride, stream) }
     }
 
     /// Adds the gradient of a feature's combined embeddings, laid out as in
@@ -299,16 +301,14 @@ impl EmbeddingEngine {
     ) -> Result<()> {
         let (feature, group) = self.find_mut(feature)?;
         let stream = &group.stream(stream);
-        group.add_gradients(stream, |group, d_embeddings| {
-            let lookup = group.lookup_of(feature)?;
-            match feature.option.combiner {
-                Combiner::Tile { tile_len } => {
-                    combine_tile::backward(&lookup, tile_len, d_out, place, d_embeddings, stream)
-                }
-                combiner => {
-                    let (weights, denominator) = (group.weights_of(feature), denominator(combiner));
-                    combine::backward(&lookup, weights, denominator, d_out, place, d_embeddings, stream)
-                }
+        group.add_gradients(stream, |group, d_embeddings| match feature.option.combiner {
+            Combiner::Tile { tile_len } => {
+                let lookup = group.lookup_of(feature)?;
+                combine_tile::backward(&lookup, tile_len, d_out, place, d_embeddings, stream)
+            }
+            _ => {
+                let combined = group.combined(feature, place.first_column)?;
+                combine::backward(&combined, d_out, place.stride, d_embeddings, stream)
             }
         })
     }
@@ -396,13 +396,6 @@ impl EmbeddingEngine {
 
 fn no_option(feature: &str) -> Error {
     Error::Model(format!("feature '{feature}' has no embedding option"))
-}
-
-fn denominator(combiner: Combiner) -> Denominator {
-    match combiner {
-        Combiner::Mean => Denominator::Weights,
-        Combiner::Sum | Combiner::Tile { .. } => Denominator::One,
-    }
 }
 
 /// The physical tables, and the features that use them.

@@ -4,6 +4,7 @@ use super::partitioner::{Column, GroupIds};
 use super::sharding::{Exchange, Sharding};
 use super::{Combiner, EmbeddingOption, PhysicalTable, Table};
 use crate::device::{Buffer, Stream};
+use crate::ops::combine::{Combined, Denominator};
 use crate::ops::fill;
 use crate::ops::linear_tile::Tile;
 use crate::ops::lookup::Lookup;
@@ -156,11 +157,17 @@ impl Group {
         })
     }
 
-    pub(super) fn weights_of(&self, feature: &Feature) -> Option<&Buffer<f32>> {
-        match self.columns.get(feature.place).map(|column| column.tensor.as_ref()) {
+    /// A feature whose embeddings are summed or averaged.
+    pub(super) fn combined(&self, feature: &Feature, first_column: usize) -> Result<Combined<'_>> {
+        let weights = match self.columns.get(feature.place).map(|column| column.tensor.as_ref()) {
             Some(Tensor::Ragged(ragged)) if feature.option.use_weight => ragged.weights.as_ref(),
             _ => None,
-        }
+        };
+        let denominator = match feature.option.combiner {
+            Combiner::Mean => Denominator::Weights,
+            Combiner::Sum | Combiner::Tile { .. } => Denominator::One,
+        };
+        Ok(Combined { lookup: self.lookup_of(feature)?, weights, denominator, first_column })
     }
 
     pub(super) fn tile_of(&self, feature: &Feature, first_column: usize) -> Result<Tile<'_>> {

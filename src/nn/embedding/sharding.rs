@@ -7,7 +7,7 @@ use super::{GradReduceBy, Table};
 use crate::Result;
 use crate::device::{Buffer, Stream};
 use crate::dist::Communicator;
-use crate::ops::combine::{self, Denominator, Lookup, Place};
+use crate::ops::combine::{self, Combined, Denominator, Lookup};
 use crate::ops::merge_gradients::Gradients;
 use crate::ops::partition_ids::{self, Owner, Partition};
 use crate::snapshot::TableSnapshot;
@@ -205,7 +205,6 @@ pub fn reduce_gradients(
         GradReduceBy::Id => Some(Buffer::from_vec(shares(&owned.inverse.to_vec(stream)?), stream)?),
     };
     let (offsets, values) = (one_each(count, stream)?, reduced.clone());
-    let place = Place { first_column: 0, stride: dim };
     let mut add = |occurrences| {
         let lookup = Lookup {
             embeddings: &values,
@@ -217,8 +216,9 @@ pub fn reduce_gradients(
             occurrences,
             range: None,
         };
-        let (weights, one) = (weights.as_ref(), Denominator::One);
-        combine::backward(&lookup, weights, one, gradients, place, &mut reduced, stream)
+        let (weights, denominator) = (weights.as_ref(), Denominator::One);
+        let each = Combined { lookup, weights, denominator, first_column: 0 };
+        combine::backward(&each, gradients, dim, &mut reduced, stream)
     };
     if owned.occurrences(0).is_none() {
         add(None)?;
@@ -252,8 +252,8 @@ fn gather(values: &Buffer<f32>, dim: usize, places: &Buffer<u32>, stream: &Strea
             occurrences: None,
             range: None,
         };
-        let place = Place { first_column: 0, stride: dim };
-        combine::forward(&lookup, None, Denominator::One, &mut out, place, stream)?;
+        let each = Combined { lookup, weights: None, denominator: Denominator::One, first_column: 0 };
+        combine::forward(&[each], &mut out, dim, stream)?;
     }
     Ok(out)
 }

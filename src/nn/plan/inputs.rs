@@ -188,36 +188,28 @@ impl Inputs {
         &self.finite
     }
 
-    /// Writes the runs: dense columns as they are, features combined. `unfit` has a word for each of the
-    /// finite columns.
-    pub fn gather(
-        &mut self,
-        batch: &Batch,
-        embeddings: &EmbeddingEngine,
-        unfit: &mut Unfit,
-        stream: &Stream,
-    ) -> Result<()> {
-        let (beside, rest) = combined(&self.columns, embeddings)?;
-        // Not what the last batch's backward pass has read: the stream that comes first would wait for that.
+    /// Writes the dense columns of the runs, as they are. `unfit` has a word for each of the finite columns.
+    pub fn copy_columns(&mut self, batch: &Batch, unfit: &mut Unfit, stream: &Stream) -> Result<()> {
         for run in &mut self.runs {
-            let first = beside.iter().chain(&rest).find(|column| run.holds(column));
-            let stream = match first {
-                Some(column) => embeddings.stream_of(&column.name, stream)?,
-                None => stream.clone(),
-            };
-            run.x = Buffer::unset(batch.rows * run.width, &stream)?;
-        }
-        // What is combined on streams of its own comes first, so that it waits for nothing else.
-        for column in beside.into_iter().chain(rest) {
-            let Some(run) = run_of(&mut self.runs, column) else { continue };
-            let place = run.place(column);
-            embeddings.combine(&column.name, &mut run.x, place, stream)?;
+            // Not what the last batch's backward pass has read: it would have to be waited for.
+            run.x = Buffer::unset(batch.rows * run.width, stream)?;
         }
         for column in &self.columns {
             let Source::Batch(finite) = column.source else { continue };
             let Some(run) = run_of(&mut self.runs, column) else { continue };
             let (place, unfit) = (run.place(column), unfit.word(finite));
             copy_column(batch, &column.name, column.width, &mut run.x, place, unfit, stream)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rest of the runs: features, combined.
+    pub fn combine(&mut self, embeddings: &EmbeddingEngine, stream: &Stream) -> Result<()> {
+        for run in &mut self.runs {
+            let combined = self.columns.iter().filter(|column| matches!(column.source, Source::Combined));
+            let features = combined.filter(|column| run.holds(column));
+            let features = features.map(|column| (column.name.as_str(), run.place(column).first_column));
+            embeddings.combine(&features.collect::<Vec<_>>(), &mut run.x, run.width, stream)?;
         }
         Ok(())
     }

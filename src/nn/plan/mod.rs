@@ -381,9 +381,12 @@ impl Plan {
     }
 
     fn forward(&mut self, columns: Option<&Batch>, train: bool) -> Result<()> {
+        if let Some(columns) = columns {
+            self.inputs.copy_columns(columns, &mut self.unfit, &self.stream)?;
+        }
         self.embeddings.fetch(train, &self.stream)?;
         let Some(columns) = columns else { return Ok(()) };
-        self.inputs.gather(columns, &self.embeddings, &mut self.unfit, &self.stream)?;
+        self.inputs.combine(&self.embeddings, &self.stream)?;
         self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)
     }
 }
