@@ -58,7 +58,8 @@ fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
     let work = Work::moving(2 * 4 * (weight.len() + x.len()) + 8 * ids + 2 * embedding_bytes);
     let mut prepared = Prepared::nothing(&stream)?;
     bench.measure(&format!("linear_tile/prepare/{name}"), work, |stream| {
-        prepared.prepare(&dense, &tiles, &weight, size, stream)
+        prepared.prepare(&dense, &tiles, &weight, size, stream)?;
+        prepared.add_inputs(&dense, &tiles, size, stream)
     })?;
     let work = Work::moving(lookup_bytes + 4 * x.len() + matrices).counting(flop_dense, Unit::Flop);
     let against = baseline(bench, Product::Forward, size);

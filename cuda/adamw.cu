@@ -23,33 +23,38 @@ struct Coefficients {
   float scale, decay, step_size, rest1, beta2, rest2, correction, eps;
 };
 
-__device__ __forceinline__ void update(float& p, float& m, float& v, float gradient,
-                                       const Coefficients& c) {
+__device__ __forceinline__ void update_moments(float& m, float& v, float gradient, const Coefficients& c) {
   const float g = gradient * c.scale;
   m += (g - m) * c.rest1;
   v = c.beta2 * v + c.rest2 * g * g;
+}
+__device__ __forceinline__ void update(float& p, float m, float v, const Coefficients& c) {
   p = p * c.decay - c.step_size * (m / (sqrtf(v) * c.correction + c.eps));
 }
 
-__global__ void __launch_bounds__(kThreads) adamw_kernel(Parameters parameters, Coefficients c) {
+// A block has one chunk, and few registers: many fit beside kernels that leave little room.
+__global__ void __launch_bounds__(kThreads, 8) adamw_kernel(const Parameters parameters, const Coefficients c) {
   wait_for_stream();
   using Floats = Pack<float>;
-  const int64_t chunks = parameters.begin[parameters.count];
-  for (int64_t chunk = blockIdx.x; chunk < chunks; chunk += gridDim.x) {
-    const uint32_t which = range_of(parameters.begin, parameters.count, chunk);
-    const auto [value, exp_avg, exp_avg_sq, gradient, count] = parameters.parameter[which];
-    const int64_t first = (chunk - parameters.begin[which]) * kChunk, end = min(count, first + kChunk);
-    const int64_t packs = end / Floats::size, i = first / Floats::size + threadIdx.x;
-    if (i < packs) {
-      Floats p = load(value, i), m = load(exp_avg, i), v = load(exp_avg_sq, i), g = load(gradient, i);
-      for (int k = 0; k < Floats::size; ++k) update(p.value[k], m.value[k], v.value[k], g.value[k], c);
-      store(value, i, p);
-      store(exp_avg, i, m);
-      store(exp_avg_sq, i, v);
-    }
-    // Behind the last pack of a parameter.
-    const int64_t rest = packs * Floats::size + threadIdx.x;
-    if (rest < end) update(value[rest], exp_avg[rest], exp_avg_sq[rest], gradient[rest], c);
+  const uint32_t which = range_of(parameters.begin, parameters.count, int64_t(blockIdx.x));
+  const recis_adamw_parameter& of = parameters.parameter[which];
+  const int64_t first = (int64_t(blockIdx.x) - parameters.begin[which]) * kChunk;
+  float *const value = of.value + first, *const exp_avg = of.exp_avg + first, *const exp_avg_sq = of.exp_avg_sq + first;
+  const float* const gradient = of.gradient + first;
+  const int count = int(min(of.count - first, kChunk)), packs = count / Floats::size, i = int(threadIdx.x);
+  if (i < packs) {
+    Floats p = load(value, i), m = load(exp_avg, i), v = load(exp_avg_sq, i), g = load(gradient, i);
+    for (int k = 0; k < Floats::size; ++k) update_moments(m.value[k], v.value[k], g.value[k], c);
+    store(exp_avg, i, m);
+    store(exp_avg_sq, i, v);
+    for (int k = 0; k < Floats::size; ++k) update(p.value[k], m.value[k], v.value[k], c);
+    store(value, i, p);
+  }
+  // Behind the last pack of a parameter.
+  const int rest = packs * Floats::size + i;
+  if (rest < count) {
+    update_moments(exp_avg[rest], exp_avg_sq[rest], gradient[rest], c);
+    update(value[rest], exp_avg[rest], exp_avg_sq[rest], c);
   }
 }
 
@@ -89,10 +94,7 @@ extern "C" int recis_adamw_step(const recis_adamw_parameter* parameters, int64_t
       now.parameter[now.count++] = parameter;
     }
     if (now.count == 0) continue;
-    // As many as keep memory busy and are there at once: blocks that wait for room keep out those of kernels that
-    // run beside.
-    constexpr int64_t kBlocks = 132 * 4;
-    const unsigned blocks = blocks_for(now.begin[now.count] * kThreads, kBlocks);
+    const unsigned blocks = unsigned(now.begin[now.count]);
     if (int status = launch(op, adamw_kernel, blocks, kThreads, 0, stream, now, coefficients)) return status;
   }
   return RECIS_OK;

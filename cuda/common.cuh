@@ -118,8 +118,9 @@ int launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block,
 constexpr int kThreads = 256;
 
 // Blocks of kThreads that give `count` work items a thread each, at most `limit`: beyond, threads
-// loop. A few blocks on each multiprocessor fill any device of today.
-inline unsigned blocks_for(int64_t count, int64_t limit = 132 * 16) {
+// loop. Eight blocks on each multiprocessor are all its threads; more would cost what they take to begin and end, even
+// where there is less to do than there might be.
+inline unsigned blocks_for(int64_t count, int64_t limit = 132 * 8) {
   int64_t blocks = (count + kThreads - 1) / kThreads;
   return static_cast<unsigned>(blocks < 1 ? 1 : blocks > limit ? limit : blocks);
 }

@@ -204,6 +204,21 @@ extern "C" int recis_linear_tile_prepare(const recis_dense_columns* dense, int64
   return prepared ? prepare_halves(op, runs, weight, *size, prepared, stream) : int(RECIS_OK);
 }
 
+extern "C" int recis_linear_tile_prepare_inputs(const recis_dense_columns* dense, int64_t dense_count,
+                                                const recis_tile* tiles, int64_t tile_count,
+                                                const recis_linear_size* size, void* prepared, size_t prepared_bytes,
+                                                recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "linear_tile.prepare_inputs";
+  const Inputs inputs{dense, dense_count, tiles, tile_count};
+  if (int status = require_sizes(inputs, size, op)) return status;
+  const Runs runs = make_runs(inputs, *size);
+  if (int status = first_of(require_arrays(inputs, *size, op),
+                            require_prepared(runs, *size, prepared, prepared_bytes, op)))
+    return status;
+  return prepared ? prepare_half_inputs(op, runs, *size, prepared, stream) : int(RECIS_OK);
+}
+
 extern "C" int recis_linear_tile_prepare_backward(const float* d_y, const recis_linear_size* size, void* prepared,
                                                   size_t prepared_bytes, recis_stream_t stream) {
   using namespace recis;
@@ -314,7 +329,7 @@ extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const flo
   const auto& [lookup, tile_len, first_column, range] = *tile;
   const int64_t columns = tile_len * lookup.dim;
   if (int status = first_of(require_array(d_y, size->rows * size->outputs, op, "d_y"),
-                            require_array(weight, size->inputs * size->outputs, op, "weight"),
+                            require_array(weight, prepared ? 0 : size->inputs * size->outputs, op, "weight"),
                             require_array(d_embeddings, lookup.unique, op, "d_embeddings"),
                             require_prepared_blocks(*size, prepared, prepared_bytes, op),
                             require(!prepared || (lookup.dim % 8 == 0 && first_column % 8 == 0), op, "prepared",

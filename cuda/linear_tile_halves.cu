@@ -172,16 +172,26 @@ int prepare_halves(const char* op, const Runs& runs, const float* weight, const 
     using F = decltype(format);
     Workspace workspace(memory);
     const HalfLayer layer = cut_layer<F>(runs, size, workspace);
-    int64_t blocks = int64_t(layer.output_tiles()) * layer.runs.chunks + layer.runs.count * kLargestBlocks;
-    int64_t largest = 1;
-    for (int i = 0; i < layer.runs.count; ++i) {
-      blocks += places_blocks(layer, layer.runs.run[i]);
-      largest = std::max(largest, int64_t(layer.runs.run[i].unique) * layer.runs.run[i].dim / kUnit);
-    }
-    if (int status = launch(op, prepare_kernel<F>, unsigned(blocks), kThreads, 0, stream, layer, weight))
+    int64_t blocks = int64_t(layer.output_tiles()) * layer.runs.chunks;
+    for (int i = 0; i < layer.runs.count; ++i) blocks += places_blocks(layer, layer.runs.run[i]);
+    return launch(op, prepare_kernel<F>, unsigned(blocks), kThreads, 0, stream, layer, weight);
+  });
+}
+
+int prepare_half_inputs(const char* op, const Runs& runs, const recis_linear_size& size, void* memory,
+                        recis_stream_t stream) {
+  return in_format(size.precision, [&](auto format) {
+    using F = decltype(format);
+    Workspace workspace(memory);
+    const HalfLayer layer = cut_layer<F>(runs, size, workspace);
+    const unsigned tables = unsigned(layer.runs.count);
+    if (int status = launch(op, largest_kernel, dim3(kLargestBlocks, tables), kThreads, 0, stream, layer.runs))
       return status;
-    const dim3 grid(blocks_for(largest, kMultiprocessors), unsigned(layer.runs.count));
-    return launch(op, split_tables_kernel<F>, grid, kThreads, 0, stream, layer.runs);
+    int64_t largest = 1;
+    for (int i = 0; i < layer.runs.count; ++i)
+      largest = std::max(largest, int64_t(layer.runs.run[i].unique) * layer.runs.run[i].dim / kUnit);
+    return launch(op, split_tables_kernel<F>, dim3(blocks_for(largest, kMultiprocessors), tables), kThreads, 0, stream,
+                  layer.runs);
   });
 }
 

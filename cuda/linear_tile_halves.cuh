@@ -109,9 +109,12 @@ size_t half_layer_bytes(const Runs& runs, const recis_linear_size& size);
 size_t half_blocks_bytes(const recis_linear_size& size);
 size_t half_forward_bytes(const Runs& runs, const recis_linear_size& size);
 
-// Each enqueues its part. `memory` is what prepare_halves() has filled, of half_layer_bytes().
+// Each enqueues its part. `memory` is what prepare_halves() has filled, of half_layer_bytes(); it reads no embeddings and
+// no dense columns.
 int prepare_halves(const char* op, const Runs& runs, const float* weight, const recis_linear_size& size,
                    void* memory, recis_stream_t stream);
+int prepare_half_inputs(const char* op, const Runs& runs, const recis_linear_size& size, void* memory,
+                        recis_stream_t stream);
 int prepare_half_gradient(const char* op, const float* d_y, const recis_linear_size& size, void* memory,
                           recis_stream_t stream);
 int half_forward(const char* op, const Runs& runs, const float* bias, float* y, const recis_linear_size& size,

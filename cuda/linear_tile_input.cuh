@@ -177,15 +177,6 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     float part[Shared::kColumns / 2];
     shared.ring.filled[slot.stage].wait(slot.phase);
     multiply_tiles<F, false, true, kTileColumns>(part, shared.d_y, stage.weight, group * 64);
-    uint32_t place[kUnits][2];  // of the embedding that a unit of the columns is of, in the two rows
-    int position = 0, unit = first_unit % embedding_units;
-#pragma unroll
-    for (int j = 0; j < kUnits; ++j) {
-      const bool there = first_unit + j < p.columns / kUnit;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) place[j][half] = there ? stage.places[position][line + 8 * half] : kNowhere;
-      if (++unit == embedding_units) unit = 0, ++position;
-    }
     float by[2][2];                // what makes whole units of a patch's terms in the two rows
     unsigned long long* to[2][2];  // where the sums of their class begin
 #pragma unroll
@@ -200,22 +191,23 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
         to[patch][half] = sums + which * class_words;
       }
     wgmma_wait();
-    shared.ring.free[slot.stage].arrive();
     // Calls add(sums, offset, terms) for every two terms, where they are among the gradients of embeddings, and where
     // sums are.
     const auto for_each_term = [&](auto add) {
-      int unit = first_unit % embedding_units;
+      int position = 0, unit = first_unit % embedding_units;
 #pragma unroll
       for (int j = 0; j < kUnits; ++j) {
+        if (first_unit + j == p.columns / kUnit) break;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          if (place[j][half] >= rows.count) continue;  // it is nowhere, or the table is another one
+          const uint32_t place = stage.places[position][line + 8 * half];
+          if (place >= rows.count) continue;  // it is nowhere, or the table is another one
           const int patch = j / (kUnits / 2);
           const float share = by[patch][half];
-          add(to[patch][half], place[j][half] * uint32_t(dim) + uint32_t(unit * kUnit),
+          add(to[patch][half], place * uint32_t(dim) + uint32_t(unit * kUnit),
               float2{part[4 * j + 2 * half] * share, part[4 * j + 2 * half + 1] * share});
         }
-        if (++unit == embedding_units) unit = 0;
+        if (++unit == embedding_units) unit = 0, ++position;
       }
     };
     if constexpr (unordered) {
@@ -242,6 +234,7 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
           if (terms.y - terms.y != 0) atomicAdd(d_embeddings + offset + 1, terms.y);
         });
     }
+    shared.ring.free[slot.stage].arrive();
   }
 #endif
 }

@@ -178,8 +178,8 @@ __device__ __forceinline__ void write_directory(const HalfLayer& layer) {
                              run.repeats};
 }
 
-// Each block does one of three things, those first that wait longest for memory: it turns places, looks for
-// the largest of a table, or splits a patch of the weight.
+// What does not depend on the inputs' values. Each block does one of two things, that first which waits longest for
+// memory: it turns places, or splits a patch of the weight.
 template <class F>
 __global__ void __launch_bounds__(kThreads) prepare_kernel(const HalfLayer layer, const float* weight) {
   wait_for_stream();
@@ -191,10 +191,13 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(const HalfLayer layer
     if (block < count) return turn_places(layer, run, block);
     block -= count;
   }
-  if (block < layer.runs.count * kLargestBlocks)
-    return find_largest(layer.runs.run[block / kLargestBlocks], block % kLargestBlocks);
-  block -= layer.runs.count * kLargestBlocks;
   split_weight<F>(layer, weight, block % layer.runs.chunks, block / layer.runs.chunks);
+}
+
+// The largest of the tables, a row of kLargestBlocks blocks each.
+__global__ void __launch_bounds__(kThreads) largest_kernel(const HalfRuns runs) {
+  wait_for_stream();
+  find_largest(runs.run[blockIdx.y], int(blockIdx.x));
 }
 
 // So many bytes of copies a table has at most, and so many copies.

@@ -270,6 +270,15 @@ impl<T: Element> Buffer<T> {
         Ok(self.memory.pointer())
     }
 
+    /// Where the first element is, for a kernel on `stream` that neither reads nor writes it.
+    ///
+    /// # Errors
+    /// The elements are on another device.
+    pub(crate) fn address(&self, stream: &Stream) -> Result<*const T> {
+        stream.check("a buffer", self.device())?;
+        Ok(self.memory.pointer())
+    }
+
     /// The first element, for a kernel on `stream` that writes: clones keep what they hold.
     ///
     /// # Errors

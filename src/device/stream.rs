@@ -40,11 +40,25 @@ impl Stream {
     /// # Errors
     /// A device that cannot be used.
     pub fn new(device: Device) -> Result<Self> {
+        Self::of_priority(device, 0)
+    }
+
+    /// The same, but that kernels on it get room on the device before those on streams that are not urgent.
+    ///
+    /// # Errors
+    /// A device that cannot be used.
+    pub fn urgent(device: Device) -> Result<Self> {
+        Self::of_priority(device, -1)
+    }
+
+    /// The driver takes the next it has to a priority; the lower, the more urgent.
+    fn of_priority(device: Device, priority: i32) -> Result<Self> {
         let cuda = match device {
             Device::Cuda(ordinal) => {
                 let context = cuda::context(ordinal)?;
                 cuda::keep_freed_memory(&context)?;
-                let stream = context.new_stream().map_err(cuda::driver("make a stream"))?;
+                let stream =
+                    context.new_stream_with_priority(priority).map_err(cuda::driver("make a stream"))?;
                 freed::open(&stream);
                 Some(Arc::new(Cuda { stream, sources: Mutex::default(), keeps_freed: true }))
             }
@@ -167,7 +181,8 @@ impl Stream {
         }
     }
 
-    fn check(&self, what: &str, device: Device) -> Result<()> {
+    /// Fails unless `what`, which is on `device`, can be used on this stream.
+    pub(super) fn check(&self, what: &str, device: Device) -> Result<()> {
         if device == self.device {
             return Ok(());
         }

@@ -599,6 +599,16 @@ unsafe extern "C" {
         prepared_bytes: usize,
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
+    pub fn recis_linear_tile_prepare_inputs(
+        dense: *const recis_dense_columns,
+        dense_count: i64,
+        tiles: *const recis_tile,
+        tile_count: i64,
+        size: *const recis_linear_size,
+        prepared: *mut ::core::ffi::c_void,
+        prepared_bytes: usize,
+        stream: recis_stream_t,
+    ) -> ::core::ffi::c_int;
     pub fn recis_linear_tile_prepare_backward(
         d_y: *const f32,
         size: *const recis_linear_size,

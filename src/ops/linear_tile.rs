@@ -42,10 +42,14 @@ impl<'a> Tile<'a> {
         Ok(cpu::linear_tile::Tile { lookup: lookup.host()?, tile_len, first_column })
     }
 
-    fn raw(&self, stream: &Stream) -> Result<recis_tile> {
+    fn raw(&self, stream: &Stream, values: Values) -> Result<recis_tile> {
         let (tile_len, first_column) = (self.tile_len as i64, self.first_column as i64);
         let range = self.lookup.raw_range("linear_tile", stream)?;
-        Ok(recis_tile { lookup: self.lookup.raw(stream)?, tile_len, first_column, range })
+        let lookup = match values {
+            Values::Read => self.lookup.raw(stream)?,
+            Values::Later => self.lookup.raw_without_embeddings(stream)?,
+        };
+        Ok(recis_tile { lookup, tile_len, first_column, range })
     }
 
     fn width(&self) -> usize {
@@ -217,7 +221,8 @@ pub enum Reduction {
 }
 
 /// Adds the gradient of a tile's embeddings, summed over the ids that share one, to
-/// `d_embeddings` [unique, dim]. `prepared` as in [`backward_weight`].
+/// `d_embeddings` [unique, dim]. `prepared` as in [`backward_weight`]; if it is not nothing, a device does not read the
+/// weight.
 #[allow(clippy::too_many_arguments)]
 pub fn backward_tile(
     tile: &Tile<'_>,
@@ -241,14 +246,15 @@ pub fn backward_tile(
         }
         _ => {
             let (prepared, prepared_bytes) = prepared.of_tile(tile, size, stream)?;
-            let (raw, raw_size) = (tile.raw(stream)?, size.raw());
+            let (raw, raw_size) = (tile.raw(stream, Values::Read)?, size.raw());
             let unordered = i32::from(reduction == Reduction::Unordered);
             let mut scratch = workspace!(
                 stream,
                 recis_linear_tile_backward_tile_workspace_size(&raw, &raw_size, unordered, prepared_bytes)
             )?;
-            let (d_y, weight, d_embeddings) =
-                (d_y.on(stream)?, weight.on(stream)?, d_embeddings.on_mut(stream)?);
+            // What is prepared knows the weight: it may change meanwhile.
+            let weight = if prepared.is_null() { weight.on(stream)? } else { std::ptr::null() };
+            let (d_y, d_embeddings) = (d_y.on(stream)?, d_embeddings.on_mut(stream)?);
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
@@ -275,15 +281,30 @@ struct Inputs {
     tiles: Vec<recis_tile>,
 }
 
+/// Whether kernels read the values of inputs, or only learn where they will be.
+#[derive(Clone, Copy)]
+enum Values {
+    Read,
+    Later,
+}
+
 impl Inputs {
     fn new(dense: &[Dense<'_>], tiles: &[Tile<'_>], stream: &Stream) -> Result<Self> {
+        Self::with(Values::Read, dense, tiles, stream)
+    }
+
+    fn with(values: Values, dense: &[Dense<'_>], tiles: &[Tile<'_>], stream: &Stream) -> Result<Self> {
         let columns = |d: &Dense<'_>| {
             let (width, first_column) = (d.width as i64, d.first_column as i64);
-            Ok(recis_dense_columns { x: d.x.on(stream)?, width, first_column })
+            let x = match values {
+                Values::Read => d.x.on(stream)?,
+                Values::Later => d.x.address(stream)?,
+            };
+            Ok(recis_dense_columns { x, width, first_column })
         };
         Ok(Self {
             dense: dense.iter().map(columns).collect::<Result<_>>()?,
-            tiles: tiles.iter().map(|tile| tile.raw(stream)).collect::<Result<_>>()?,
+            tiles: tiles.iter().map(|tile| tile.raw(stream, values)).collect::<Result<_>>()?,
         })
     }
 

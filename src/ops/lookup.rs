@@ -79,8 +79,13 @@ impl<'a> Lookup<'a> {
 
     /// The lookup as kernels take it.
     pub(crate) fn raw(&self, stream: &Stream) -> Result<recis_lookup> {
+        Ok(recis_lookup { embeddings: self.embeddings.on(stream)?, ..self.raw_without_embeddings(stream)? })
+    }
+
+    /// For kernels that do not read the embeddings, and need not wait for them.
+    pub(crate) fn raw_without_embeddings(&self, stream: &Stream) -> Result<recis_lookup> {
         Ok(recis_lookup {
-            embeddings: self.embeddings.on(stream)?,
+            embeddings: self.embeddings.address(stream)?,
             inverse: self.inverse.on(stream)?,
             offsets: self.offsets.on(stream)?,
             unique: (self.embeddings.len() / self.dim) as i64,

@@ -57,7 +57,7 @@ BY_FUNCTION = {("recis_linear_tile_backward_dense", "width"): 4}
 # No layer of these sizes has any.
 PREPARED = {"prepared": "NULL", "prepared_bytes": "0"}
 # What does nothing then, on no device either.
-WITHOUT_WORK = {"recis_linear_tile_prepare", "recis_linear_tile_prepare_backward"}
+WITHOUT_WORK = {"recis_linear_tile_prepare", "recis_linear_tile_prepare_inputs", "recis_linear_tile_prepare_backward"}
 # Sizes at which every function that takes scratch memory needs some. Such calls are refused: no array has
 # to be that large.
 LARGE = {"rows": 100000}

@@ -108,6 +108,7 @@ impl<'a> Case<'a> {
         let (size, stream) = (self.size, self.stream);
         let mut prepared = Prepared::nothing(stream).unwrap();
         prepared.prepare(&self.dense(), &self.tiles(), &self.weight_there, size, stream).unwrap();
+        prepared.add_inputs(&self.dense(), &self.tiles(), size, stream).unwrap();
         prepared.add_gradient(&on(&self.d_y[..], stream), size, stream).unwrap();
         prepared
     }
@@ -400,6 +401,11 @@ fn what_is_prepared_for_another_layer_or_without_its_gradient_is_refused() {
         assert_eq!(error.to_string(), for_another);
         assert_eq!(prepared.add_gradient(&d_y, size, stream).unwrap_err().to_string(), for_another);
         prepared.prepare(&dense, &tiles, weight, size, stream).unwrap();
+        let run = forward(&dense, &tiles, weight, &bias, &mut y, size, &mut prepared, stream);
+        assert_eq!(
+            run.unwrap_err().to_string(),
+            "linear_tile: the inputs were not added to the prepared factors"
+        );
         let mut d = on(vec![0.0; case.looked_up.embeddings.len()], stream);
         let error = backward_tile(
             &tiles[0],

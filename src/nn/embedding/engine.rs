@@ -117,7 +117,7 @@ impl EmbeddingEngine {
     pub fn run_beside(&mut self, stream: &Stream) -> Result<()> {
         for group in &mut self.groups {
             if self.sharding.is_none() && !group.has_tiles(&self.features) {
-                group.beside = Some(Stream::new(stream.device())?);
+                group.beside = Some(Stream::urgent(stream.device())?);
             }
         }
         // Ids are found by another thread: on the tables' own streams it would be in the way.

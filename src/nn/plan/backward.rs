@@ -26,6 +26,13 @@ impl Plan {
             network.begin_sums(communicator.as_ref(), stream)?;
             self.sums_begun = true;
         }
+        // A graph is a whole update: memory is busy with the parameters while the tiles' gradients wait for other things.
+        if rows > 0 && self.records_update && network.tiles_know_the_weight(inputs) {
+            self.move_parameters(self.pending_batches + 1)?;
+            self.parameters_have_moved = true;
+        }
+        let (inputs, embeddings) = (&mut self.inputs, &mut self.embeddings);
+        let (network, d_prediction, stream) = (&mut self.network, &self.d_prediction, &self.stream);
         if rows > 0 {
             network.backward_tiles(inputs, embeddings, d_prediction, rows, stream)?;
         }

@@ -45,11 +45,13 @@ impl Plan {
         let preparer = self.preparer.clone();
         let behind: Vec<&Stream> = preparer.streams().collect();
         let Some(mut graph) = self.graph.take() else { return self.train(Some(batch), false) };
+        (self.records_update, self.parameters_have_moved) = (true, false);
         let turn = graph.launch(&behind, || {
             let turn = self.train(Some(batch), false)?;
             self.apply_gradients()?;
             Ok(turn)
         });
+        self.records_update = false;
         self.graph = Some(graph);
         turn
     }

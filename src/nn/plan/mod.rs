@@ -73,8 +73,8 @@ impl Default for PlanOptions {
 /// A model made ready to run: its tables, parameters and buffers on one device.
 pub struct Plan {
     stream: Stream,
-    /// For what runs beside the rest: the gradients of the first layer's runs and the update of the parameters;
-    /// the metrics and what is read back.
+    /// For what runs beside the rest and, if there is too little room, behind it: what the first layer prepares, the
+    /// gradients of its runs and the update of the parameters; the metrics and what is read back.
     beside: Stream,
     reading: Stream,
     preparer: Preparer,
@@ -91,6 +91,9 @@ pub struct Plan {
     batches_an_update: Option<usize>,
     /// Whether their dense gradients are being added up over the ranks.
     sums_begun: bool,
+    /// Whether a graph is recorded, which has the update too; and whether that has moved the parameters already.
+    records_update: bool,
+    parameters_have_moved: bool,
     label: Buffer<f32>,
     loss_value: Buffer<f32>,
     d_prediction: Buffer<f32>,
@@ -134,7 +137,7 @@ impl Plan {
         sparse_optimizer: impl SparseOptimizer + 'static,
         options: &PlanOptions,
     ) -> Result<Self> {
-        let stream = Stream::new(options.device)?;
+        let stream = Stream::urgent(options.device)?;
         sparse_optimizer.check()?;
         let first_is_linear = model.layers().first().is_some_and(|layer| layer.is_linear());
         let inputs = Inputs::new(&model, options.fuse && first_is_linear, &stream)?;
@@ -176,6 +179,8 @@ impl Plan {
             pending_batches: 0,
             batches_an_update: None,
             sums_begun: false,
+            records_update: false,
+            parameters_have_moved: false,
             label: Buffer::zeros(0, &stream)?,
             loss_value: Buffer::zeros(1, &stream)?,
             d_prediction: Buffer::zeros(0, &stream)?,
@@ -319,10 +324,17 @@ impl Plan {
             communicator.join_sums(&self.beside)?;
             ranks = communicator.world_size();
         }
-        // The parameters are not wanted before the next batch's forward pass.
-        self.network.order_by(&self.beside)?;
-        self.dense_optimizer.step(self.network.parameters_mut(), batches * ranks, &self.beside)?;
+        if !std::mem::take(&mut self.parameters_have_moved) {
+            self.move_parameters(batches * ranks)?;
+        }
         self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
+    }
+
+    /// Moves the parameters by the mean gradient of so many batches, beside what does not want them before the next
+    /// batch's forward pass.
+    fn move_parameters(&mut self, batches: usize) -> Result<()> {
+        self.network.order_by(&self.beside)?;
+        self.dense_optimizer.step(self.network.parameters_mut(), batches, &self.beside)
     }
 
     /// A sum and a count over all ranks.
@@ -386,6 +398,7 @@ impl Plan {
         }
         self.embeddings.fetch(train, &self.stream)?;
         let Some(columns) = columns else { return Ok(()) };
+        self.network.prepare(&self.inputs, &self.embeddings, columns.rows, &self.beside)?;
         self.inputs.combine(&self.embeddings, &self.stream)?;
         self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)
     }

@@ -98,7 +98,25 @@ impl Network {
         &self.nodes[self.nodes.len() - 1].y
     }
 
-    /// From the input to the prediction; to train a fused tail, only to the first layer's output.
+    /// What a first layer that gathers its input can do before forward, ahead of the embeddings' values.
+    pub fn prepare(
+        &mut self,
+        inputs: &Inputs,
+        embeddings: &EmbeddingEngine,
+        rows: usize,
+        stream: &Stream,
+    ) -> Result<()> {
+        if !inputs.is_fused() {
+            return Ok(());
+        }
+        let first = &self.nodes[0];
+        let (weight, size) =
+            (&self.parameters[first.parameters.start].value, first.size(rows, self.precision));
+        self.prepared.prepare(&inputs.dense(), &inputs.tiles(embeddings)?, weight, size, stream)
+    }
+
+    /// Behind [`Network::prepare`], from the input to the prediction; to train a fused tail, only to the first
+    /// layer's output.
     pub fn forward(
         &mut self,
         inputs: &Inputs,
@@ -117,7 +135,7 @@ impl Network {
             let (weight, bias) = (&parameters[0].value, &parameters[1].value);
             let (tiles, size) = (inputs.tiles(embeddings)?, first.size(rows, self.precision));
             let prepared = &mut self.prepared;
-            prepared.prepare(&dense, &tiles, weight, size, stream)?;
+            prepared.add_inputs(&dense, &tiles, size, stream)?;
             linear_tile::forward(&dense, &tiles, weight, bias, &mut first.y, size, prepared, stream)?;
         } else {
             first.layer.forward(parameters, dense[0].x, &mut first.y, rows, stream)?;
@@ -230,6 +248,11 @@ impl Network {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether the parameters may change before [`Network::backward_tiles`].
+    pub fn tiles_know_the_weight(&self, inputs: &Inputs) -> bool {
+        !inputs.is_fused() || !self.prepared.is_nothing()
     }
 
     /// From now on `stream` orders the work on the parameters and their gradients.

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use super::{Dense, Inputs, Size, Tile, check};
+use super::{Dense, Inputs, Size, Tile, Values, check};
 use crate::Result;
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
@@ -13,10 +13,9 @@ use crate::ops::launch::{call, launch, scratch_on};
 #[derive(Debug)]
 pub struct Prepared {
     memory: Buffer<u8>,
-    /// Bytes that the memory has had.
-    room: usize,
-    /// Of what layer, and whether its output's gradient is there.
+    /// Of what layer, and whether the values of its inputs and its output's gradient are there.
     of: Option<Layer>,
+    has_inputs: bool,
     has_gradient: bool,
 }
 
@@ -39,12 +38,17 @@ impl Prepared {
     /// # Errors
     /// No memory on the stream's device.
     pub fn nothing(stream: &Stream) -> Result<Self> {
-        Ok(Self { memory: Buffer::unset(0, stream)?, room: 0, of: None, has_gradient: false })
+        Ok(Self { memory: Buffer::unset(0, stream)?, of: None, has_inputs: false, has_gradient: false })
     }
 
-    /// Prepares the input and the weight for [`forward`](super::forward) and
-    /// [`backward_weight`](super::backward_weight), in the memory that is there if it is enough. Small numbers
-    /// beside large ones lose some bits: see `recis_linear_tile_prepare_size` in the header.
+    /// Whether nothing is prepared.
+    pub fn is_nothing(&self) -> bool {
+        self.memory.is_empty()
+    }
+
+    /// Prepares the weight, and where the ids of the inputs lead; their values may come later, by
+    /// [`add_inputs`](Self::add_inputs). Small numbers beside large ones lose some bits: see
+    /// `recis_linear_tile_prepare_size` in the header.
     ///
     /// # Errors
     /// Inputs that do not fit the layer.
@@ -61,24 +65,47 @@ impl Prepared {
         if stream.device() == Device::Cpu {
             return Ok(());
         }
-        let (key, inputs) = (layer(dense, tiles, size), Inputs::new(dense, tiles, stream)?);
+        let key = layer(dense, tiles, size);
+        let inputs = Inputs::with(Values::Later, dense, tiles, stream)?;
         let (dense, dense_count, tiles, tile_count) = inputs.raw();
         let (raw, mut bytes) = (size.raw(), 0usize);
         call!(
             stream,
             recis_linear_tile_prepare_size(dense, dense_count, tiles, tile_count, &raw, &raw mut bytes)
         )?;
-        if bytes > self.room {
-            // Not both at once.
-            self.memory = Buffer::unset(0, stream)?;
-            self.room = bytes;
-        }
-        self.memory.resize(bytes, stream)?;
-        (self.of, self.has_gradient) = (Some(key), false);
+        // Not the memory that the passes over the batch before may still read: this stream would wait for them.
+        self.memory = Buffer::unset(0, stream)?;
+        self.memory = Buffer::unset(bytes, stream)?;
+        (self.of, self.has_inputs, self.has_gradient) = (Some(key), false, false);
         let (weight, (prepared, bytes)) = (weight.on(stream)?, self.raw(stream)?);
         launch!(
             stream,
             recis_linear_tile_prepare(dense, dense_count, tiles, tile_count, weight, &raw, prepared, bytes)
+        )
+    }
+
+    /// Adds the values of the inputs, for all passes.
+    ///
+    /// # Errors
+    /// Inputs other than those that were prepared.
+    pub fn add_inputs(
+        &mut self,
+        dense: &[Dense<'_>],
+        tiles: &[Tile<'_>],
+        size: Size,
+        stream: &Stream,
+    ) -> Result<()> {
+        if stream.device() == Device::Cpu {
+            return Ok(());
+        }
+        self.check_layer(dense, tiles, size)?;
+        self.has_inputs = true;
+        let inputs = Inputs::new(dense, tiles, stream)?;
+        let ((dense, dense_count, tiles, tile_count), size) = (inputs.raw(), size.raw());
+        let (prepared, bytes) = self.raw(stream)?;
+        launch!(
+            stream,
+            recis_linear_tile_prepare_inputs(dense, dense_count, tiles, tile_count, &size, prepared, bytes)
         )
     }
 
@@ -94,7 +121,7 @@ impl Prepared {
         if stream.device() == Device::Cpu {
             return Ok(());
         }
-        let fits = self.memory.is_empty() || self.of.as_ref().is_some_and(|(of, _)| *of == size);
+        let fits = self.is_nothing() || self.of.as_ref().is_some_and(|(of, _)| *of == size);
         ensure(fits, "linear_tile", || "the factors were prepared for another layer".into())?;
         self.has_gradient = true;
         let d_y = d_y.on(stream)?;
@@ -110,9 +137,16 @@ impl Prepared {
         size: Size,
         stream: &Stream,
     ) -> Result<(*mut c_void, usize)> {
-        let fits = self.memory.is_empty() || self.of.as_ref() == Some(&layer(dense, tiles, size));
-        ensure(fits, "linear_tile", || "the factors were prepared for another layer".into())?;
+        self.check_layer(dense, tiles, size)?;
+        ensure(self.is_nothing() || self.has_inputs, "linear_tile", || {
+            "the inputs were not added to the prepared factors".into()
+        })?;
         self.raw(stream)
+    }
+
+    fn check_layer(&self, dense: &[Dense<'_>], tiles: &[Tile<'_>], size: Size) -> Result<()> {
+        let fits = self.is_nothing() || self.of.as_ref() == Some(&layer(dense, tiles, size));
+        ensure(fits, "linear_tile", || "the factors were prepared for another layer".into())
     }
 
     /// For a backward pass to one of the tiles.
@@ -123,7 +157,7 @@ impl Prepared {
         stream: &Stream,
     ) -> Result<(*mut c_void, usize)> {
         let is_of = |(of, inputs): &Layer| *of == size && inputs.contains(&place(tile));
-        let fits = self.memory.is_empty() || self.of.as_ref().is_some_and(is_of);
+        let fits = self.is_nothing() || self.of.as_ref().is_some_and(is_of);
         ensure(fits, "linear_tile", || "the factors were prepared for another layer".into())?;
         self.with_gradient()?;
         self.raw(stream)
@@ -131,16 +165,12 @@ impl Prepared {
 
     /// Fails if a backward pass would take another batch's gradient.
     pub(super) fn with_gradient(&self) -> Result<()> {
-        ensure(self.memory.is_empty() || self.has_gradient, "linear_tile", || {
+        ensure(self.is_nothing() || self.has_gradient, "linear_tile", || {
             "the gradient was not added to the prepared factors".into()
         })
     }
 
     fn raw(&mut self, stream: &Stream) -> Result<(*mut c_void, usize)> {
-        if self.memory.is_empty() {
-            Ok((std::ptr::null_mut(), 0))
-        } else {
-            scratch_on(&mut self.memory, stream)
-        }
+        if self.is_nothing() { Ok((std::ptr::null_mut(), 0)) } else { scratch_on(&mut self.memory, stream) }
     }
 }

@@ -7,7 +7,7 @@ use recis::ffi::simt::{
     recis_linear_tile_backward_dense, recis_linear_tile_backward_tile,
     recis_linear_tile_backward_tile_workspace_size, recis_linear_tile_backward_weight,
     recis_linear_tile_forward, recis_linear_tile_prepare, recis_linear_tile_prepare_backward,
-    recis_linear_tile_prepare_size, recis_linear_tile_workspace_size,
+    recis_linear_tile_prepare_inputs, recis_linear_tile_prepare_size, recis_linear_tile_workspace_size,
 };
 use recis::ffi::{recis_dense_columns, recis_linear_size, recis_lookup, recis_precision, recis_tile};
 
@@ -212,6 +212,18 @@ impl Layer {
                 tiles,
                 tile_count,
                 weight,
+                &self.size,
+                to,
+                bytes,
+                STREAM,
+            )
+        });
+        ok(unsafe {
+            recis_linear_tile_prepare_inputs(
+                dense,
+                dense_count,
+                tiles,
+                tile_count,
                 &self.size,
                 to,
                 bytes,
