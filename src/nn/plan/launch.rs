@@ -23,7 +23,7 @@ impl Plan {
         if !only_enqueues {
             return Ok(None);
         }
-        let own = [&self.stream, &self.beside, &self.reading];
+        let own = [&self.stream, &self.beside, &self.spare, &self.reading];
         Graph::new(&own.into_iter().chain(self.embeddings.streams()).collect::<Vec<_>>())
     }
 

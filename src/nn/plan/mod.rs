@@ -73,9 +73,11 @@ impl Default for PlanOptions {
 /// A model made ready to run: its tables, parameters and buffers on one device.
 pub struct Plan {
     stream: Stream,
-    /// For what runs beside the rest and, if there is too little room, behind it: what the first layer prepares, the
-    /// gradients of its runs and the update of the parameters; the metrics and what is read back.
+    /// For what runs beside the rest: the gradients of the first layer's runs.
     beside: Stream,
+    /// The same, but not urgent: the update of the parameters, and what the first layer prepares of them.
+    spare: Stream,
+    /// For the metrics and what is read back.
     reading: Stream,
     preparer: Preparer,
     embeddings: EmbeddingEngine,
@@ -187,7 +189,8 @@ impl Plan {
             unfit,
             communicator: options.communicator.clone(),
             shared_loss: Buffer::zeros(1, &stream)?,
-            beside: Stream::new(options.device)?,
+            beside: Stream::urgent(options.device)?,
+            spare: Stream::new(options.device)?,
             reading: Stream::new(options.device)?,
             unfit_is_clear: true,
             graph: None,
@@ -209,6 +212,7 @@ impl Plan {
     pub fn synchronize(&self) -> Result<()> {
         self.stream.synchronize()?;
         self.beside.synchronize()?;
+        self.spare.synchronize()?;
         self.reading.synchronize()?;
         self.preparer.streams().try_for_each(Stream::synchronize)?;
         self.embeddings.synchronize()
@@ -321,7 +325,7 @@ impl Plan {
             if !std::mem::take(&mut self.sums_begun) {
                 self.network.begin_sums(communicator.as_ref(), &self.stream)?;
             }
-            communicator.join_sums(&self.beside)?;
+            communicator.join_sums(&self.spare)?;
             ranks = communicator.world_size();
         }
         if !std::mem::take(&mut self.parameters_have_moved) {
@@ -333,8 +337,8 @@ impl Plan {
     /// Moves the parameters by the mean gradient of so many batches, beside what does not want them before the next
     /// batch's forward pass.
     fn move_parameters(&mut self, batches: usize) -> Result<()> {
-        self.network.order_by(&self.beside)?;
-        self.dense_optimizer.step(self.network.parameters_mut(), batches, &self.beside)
+        self.network.order_by(&self.spare)?;
+        self.dense_optimizer.step(self.network.parameters_mut(), batches, &self.spare)
     }
 
     /// A sum and a count over all ranks.
@@ -398,7 +402,7 @@ impl Plan {
         }
         self.embeddings.fetch(train, &self.stream)?;
         let Some(columns) = columns else { return Ok(()) };
-        self.network.prepare(&self.inputs, &self.embeddings, columns.rows, &self.beside)?;
+        self.network.prepare(&self.inputs, &self.embeddings, columns.rows, &self.spare)?;
         self.inputs.combine(&self.embeddings, &self.stream)?;
         self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)
     }
