@@ -5,14 +5,15 @@ mod common;
 #[path = "common/cublaslt.rs"]
 mod cublaslt;
 
-use common::data::{Feature, ROWS, TILE_LEN};
+use common::data::{ROWS, TILE_LEN};
 use common::{Bench, Unit, Work, data, run};
 use cublaslt::{Product, baseline};
 use recis::Result;
 use recis::device::Buffer;
 use recis::ops::linear_tile::{
-    Dense, Precision, Prepared, Reduction, Size, Tile, backward_tile, backward_weight, forward,
+    Dense, Lookup, Precision, Prepared, Reduction, Size, Tile, backward_tiles, backward_weight, forward,
 };
+use recis::ops::partition_ids::{self, Column};
 
 /// Columns before the tiles.
 const WIDTH: usize = 64;
@@ -32,10 +33,27 @@ fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
     let size = Size { rows: ROWS, inputs: INPUTS, outputs: OUTPUTS, precision };
     let name = format!("{NAME}{}", data::precision_suffix(precision));
     let stream = bench.stream();
-    // The document's tables: ids modulo 10,000, and 1000 strings.
-    let features = [Feature::sequence(10_000, 0.0, &stream)?, Feature::sequence(1000, 0.0, &stream)?];
+    // The document's tables, in one array: ids modulo 10,000, and 1000 strings.
+    let offsets = data::offsets(ROWS, TILE_LEN);
+    let count = offsets[ROWS] as usize;
+    let offsets = Buffer::from_vec(offsets, &stream)?;
+    let ids = [10_000, 1000].map(|rows| data::ids(count, rows, 0.0));
+    let [first, second] = ids.map(|ids| Buffer::from_vec(ids, &stream));
+    let column = |table, ids| Column { table, ids, offsets: Some(&offsets), listed: false };
+    let partition = partition_ids::forward(&[column(0, &first?), column(1, &second?)], 2, &stream)?;
+    let unique = partition.count.to_vec(&stream)?[0] as usize;
+    let embeddings = data::floats(unique * DIM, &stream)?;
     let tile = |i: usize| Tile {
-        lookup: features[i].lookup(),
+        lookup: Lookup {
+            embeddings: &embeddings,
+            inverse: &partition.inverse,
+            first_id: partition.first_ids[i],
+            offsets: &offsets,
+            ids: count,
+            dim: DIM,
+            occurrences: None,
+            range: Some(partition.range(i)),
+        },
         tile_len: TILE_LEN,
         first_column: WIDTH + i * TILE_LEN * DIM,
     };
@@ -46,8 +64,7 @@ fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
     let bias = data::floats(OUTPUTS, &stream)?;
     let mut y = Buffer::zeros(ROWS * OUTPUTS, &stream)?;
 
-    let ids: usize = features.iter().map(|feature| feature.count).sum();
-    let embedding_bytes: usize = features.iter().map(Feature::embedding_bytes).sum();
+    let (ids, embedding_bytes) = (2 * count, 4 * embeddings.len());
     let lookup_bytes = 4 * ids + embedding_bytes;
     let matrices = 4 * (weight.len() + y.len());
     // Two operations for every weight that meets a value that is not padding.
@@ -74,21 +91,17 @@ fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
         prepared.add_gradient(&d_y, size, stream)?;
         backward_weight(&dense, &tiles, &d_y, &mut d_weight, &mut d_bias, size, false, &mut prepared, stream)
     })?;
-    let mut d_embeddings = [
-        Buffer::zeros(features[0].embeddings.len(), &stream)?,
-        Buffer::zeros(features[1].embeddings.len(), &stream)?,
-    ];
+    let mut d_embeddings = Buffer::zeros(embeddings.len(), &stream)?;
     // The gradients of the embeddings are added to.
     let work = Work::moving(lookup_bytes + embedding_bytes + matrices).counting(flop, Unit::Flop);
     let against = baseline(bench, Product::BackwardInput, size);
     let mut backward = |name: &str, work, reduction| {
         bench.measure(name, work, |stream| {
-            (tiles.iter().zip(&mut d_embeddings)).try_for_each(|(tile, d_embeddings)| {
-                backward_tile(tile, &d_y, &weight, d_embeddings, size, reduction, &mut prepared, stream)
-            })
+            let d_embeddings = &mut d_embeddings;
+            backward_tiles(&tiles, &d_y, &weight, d_embeddings, size, reduction, &mut prepared, stream)
         })
     };
-    let name = format!("linear_tile/backward_tile/{name}");
+    let name = format!("linear_tile/backward_tiles/{name}");
     backward(&name, work.against(against), Reduction::Repeatable)?;
     backward(&format!("{name}/unordered"), work, Reduction::Unordered)
 }

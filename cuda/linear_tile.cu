@@ -119,22 +119,45 @@ TileWeight weight_problem(const Inputs& inputs, const float* d_y, float* d_weigh
   return {make_runs(inputs, size), gradient, int(size.rows), d_weight, size.inputs, accumulate};
 }
 
-// The workspace of backward_tile: the sums, and if nothing is prepared the gradient of the tile's columns and what it
-// is made with.
-struct TileGradient {
-  OrderFree sums;
+// The workspace of backward_tiles: the sums, and if nothing is prepared the gradient of a tile's columns, of one tile
+// after the other, and what it is made with.
+struct TileGradients {
+  OrderFreeTiles sums;
   float* d_x;
   void* rest;
   size_t rest_bytes;
 };
-TileGradient tile_gradient(Workspace& workspace, const recis_tile& tile, float* d_embeddings,
-                           const recis_linear_size& size, bool unordered, bool prepared) {
-  const OrderFree sums = order_free(workspace, tile, unordered, d_embeddings);
-  if (prepared) return {sums, nullptr, nullptr, 0};
-  const int64_t columns = tile.tile_len * tile.lookup.dim;
-  float* const d_x = workspace.take<float>(size.rows * columns);
-  const size_t bytes = input_gradient_bytes(size, columns);
-  return {sums, d_x, workspace.take<char>(int64_t(bytes)), bytes};
+TileGradients tile_gradients(Workspace& workspace, const Inputs& inputs, float* d_embeddings,
+                             const recis_linear_size& size, bool unordered, bool prepared) {
+  TileGradients gradients{};
+  int64_t most = 0;
+  for (int64_t i = 0; i < inputs.tile_count; ++i) {
+    const recis_tile& tile = inputs.tiles[i];
+    const int64_t columns = tile.tile_len * tile.lookup.dim;
+    if (columns == 0) continue;
+    OrderFreeTiles& sums = gradients.sums;
+    sums.of[sums.count++] = order_free(workspace, tile, unordered, d_embeddings);
+    most = std::max(most, columns);
+    gradients.rest_bytes = std::max(gradients.rest_bytes, input_gradient_bytes(size, columns));
+  }
+  if (prepared) return gradients;
+  gradients.d_x = workspace.take<float>(size.rows * most);
+  gradients.rest = workspace.take<char>(int64_t(gradients.rest_bytes));
+  return gradients;
+}
+
+// The tiles of backward_tiles, whose sizes are checked.
+int require_tiles(const Inputs& inputs, const char* op) {
+  int status = RECIS_OK;
+  for (int64_t i = 0; i < inputs.tile_count; ++i) {
+    const recis_lookup &lookup = inputs.tiles[i].lookup, &first = inputs.tiles[0].lookup;
+    status = first_of(status, require(lookup.unique >= 0, op, "unique", "is negative"),
+                      require(lookup.dim <= 1 << 20, op, "dim", "is above 2^20"),
+                      require(lookup.capacity <= INT32_MAX, op, "capacity", "is too large"),
+                      require(lookup.dim == first.dim && lookup.unique == first.unique, op, "the tiles",
+                              "are of different embeddings"));
+  }
+  return status;
 }
 
 // The memory of a layer's prepared factors, if there are any: all of it, or as far as the size alone says.
@@ -294,56 +317,57 @@ extern "C" int recis_linear_tile_backward_dense(const float* d_y, const float* w
   return input_gradient(op, d_y, weight + first_column, d_x, *size, width, workspace, stream);
 }
 
-extern "C" int recis_linear_tile_backward_tile_workspace_size(const recis_tile* tile, const recis_linear_size* size,
-                                                              int unordered, size_t prepared_bytes,
-                                                              size_t* bytes) {
+extern "C" int recis_linear_tile_backward_tiles_workspace_size(const recis_tile* tiles, int64_t tile_count,
+                                                               const recis_linear_size* size, int unordered,
+                                                               size_t prepared_bytes, size_t* bytes) {
   using namespace recis;
-  const char* op = "linear_tile.backward_tile_workspace_size";
-  const Inputs inputs{nullptr, 0, tile, 1};
-  if (int status = first_of(require(tile != nullptr, op, "tile", "is null"), require_sizes(inputs, size, op),
-                            require(bytes != nullptr, op, "bytes", "is null")))
+  const char* op = "linear_tile.backward_tiles_workspace_size";
+  const Inputs inputs{nullptr, 0, tiles, tile_count};
+  if (int status = first_of(require_sizes(inputs, size, op), require(bytes != nullptr, op, "bytes", "is null")))
     return status;
-  if (int status = first_of(require(tile->lookup.unique >= 0, op, "unique", "is negative"),
-                            require(tile->lookup.dim <= 1 << 20, op, "dim", "is above 2^20"),
-                            require(tile->lookup.capacity <= INT32_MAX, op, "capacity", "is too large")))
-    return status;
+  if (int status = require_tiles(inputs, op)) return status;
   Workspace needed;
-  tile_gradient(needed, *tile, nullptr, *size, unordered != 0, prepared_bytes > 0);
+  tile_gradients(needed, inputs, nullptr, *size, unordered != 0, prepared_bytes > 0);
   *bytes = needed.bytes();
   return RECIS_OK;
 }
 
-extern "C" int recis_linear_tile_backward_tile(const recis_tile* tile, const float* d_y, const float* weight,
-                                               float* d_embeddings, const recis_linear_size* size, int unordered,
-                                               void* prepared, size_t prepared_bytes, void* workspace,
-                                               size_t workspace_bytes, recis_stream_t stream) {
+extern "C" int recis_linear_tile_backward_tiles(const recis_tile* tiles, int64_t tile_count, const float* d_y,
+                                                const float* weight, float* d_embeddings,
+                                                const recis_linear_size* size, int unordered, void* prepared,
+                                                size_t prepared_bytes, void* workspace, size_t workspace_bytes,
+                                                recis_stream_t stream) {
   using namespace recis;
-  const char* op = "linear_tile.backward_tile";
-  const Inputs inputs{nullptr, 0, tile, 1};
-  if (int status = first_of(require(tile != nullptr, op, "tile", "is null"), require_sizes(inputs, size, op)))
-    return status;
-  if (int status = require_arrays(inputs, *size, op)) return status;
+  const char* op = "linear_tile.backward_tiles";
+  const Inputs inputs{nullptr, 0, tiles, tile_count};
+  if (int status = require_sizes(inputs, size, op)) return status;
+  if (int status = first_of(require_arrays(inputs, *size, op), require_tiles(inputs, op))) return status;
   Workspace cut(workspace);
   const auto [sums, d_x, rest, rest_bytes] =
-      tile_gradient(cut, *tile, d_embeddings, *size, unordered != 0, prepared != nullptr);
-  const auto& [lookup, tile_len, first_column, range] = *tile;
-  const int64_t columns = tile_len * lookup.dim;
-  if (int status = first_of(require_array(d_y, size->rows * size->outputs, op, "d_y"),
-                            require_array(weight, prepared ? 0 : size->inputs * size->outputs, op, "weight"),
-                            require_array(d_embeddings, lookup.unique, op, "d_embeddings"),
-                            require_prepared_blocks(*size, prepared, prepared_bytes, op),
-                            require(!prepared || (lookup.dim % 8 == 0 && first_column % 8 == 0), op, "prepared",
-                                    "is for tiles whose dim and first_column are multiples of 8"),
-                            require_workspace(workspace, workspace_bytes, cut.bytes(), op)))
-    return status;
+      tile_gradients(cut, inputs, d_embeddings, *size, unordered != 0, prepared != nullptr);
+  const int64_t unique = tile_count > 0 ? tiles[0].lookup.unique : 0;
+  int status = first_of(require_array(d_y, size->rows * size->outputs, op, "d_y"),
+                        require_array(weight, prepared ? 0 : size->inputs * size->outputs, op, "weight"),
+                        require_array(d_embeddings, unique, op, "d_embeddings"),
+                        require_prepared_blocks(*size, prepared, prepared_bytes, op),
+                        require_workspace(workspace, workspace_bytes, cut.bytes(), op));
+  for (int64_t i = 0; i < tile_count; ++i)
+    status = first_of(status, require(!prepared || (tiles[i].lookup.dim % 8 == 0 && tiles[i].first_column % 8 == 0), op,
+                                      "prepared", "is for tiles whose dim and first_column are multiples of 8"));
+  if (status != RECIS_OK) return status;
   const Runs runs = make_runs(inputs, *size);
-  if (runs.count == 0 || size->rows == 0 || lookup.unique == 0) return RECIS_OK;
-  if (int status = unordered ? int(RECIS_OK) : clear_order_free(op, sums, stream)) return status;
+  if (runs.count == 0 || size->rows == 0 || unique == 0) return RECIS_OK;
+  if (!unordered)
+    if (int cleared = clear_order_free(op, sums, stream)) return cleared;
   if (prepared) {
-    if (int status = half_input_gradient(op, runs.run[0], sums, *size, prepared, stream)) return status;
+    status = half_input_gradient(op, runs, sums, *size, prepared, stream);
   } else {
-    if (int status = input_gradient(op, d_y, weight + first_column, d_x, *size, columns, rest, stream)) return status;
-    if (int status = add_order_free(op, sums, *tile, d_x, stream)) return status;
+    for (int64_t i = 0, next = 0; i < tile_count && status == RECIS_OK; ++i) {
+      const int64_t columns = tiles[i].tile_len * tiles[i].lookup.dim;
+      if (columns == 0) continue;
+      status = input_gradient(op, d_y, weight + tiles[i].first_column, d_x, *size, columns, rest, stream);
+      if (status == RECIS_OK) status = add_order_free(op, sums.of[next++], tiles[i], d_x, stream);
+    }
   }
-  return unordered ? int(RECIS_OK) : finish_order_free(op, sums, stream);
+  return status != RECIS_OK || unordered ? status : finish_order_free(op, sums, stream);
 }

@@ -3,10 +3,11 @@
 #pragma once
 
 #include "matrix.cuh"
+#include "order_free.cuh"
 
 namespace recis {
 
-constexpr int kMaxDense = 16, kMaxTiles = 16;
+constexpr int kMaxDense = 16;
 
 // Columns of one input.
 struct Run {

@@ -237,7 +237,7 @@ int half_weight_gradient(const char* op, const Runs& runs, float* d_weight, cons
   });
 }
 
-int half_input_gradient(const char* op, const Run& run, const OrderFree& sums, const recis_linear_size& size,
+int half_input_gradient(const char* op, const Runs& runs, const OrderFreeTiles& sums, const recis_linear_size& size,
                         void* memory, recis_stream_t stream) {
   return in_format(size.precision, [&](auto format) {
     using F = decltype(format);
@@ -245,20 +245,24 @@ int half_input_gradient(const char* op, const Run& run, const OrderFree& sums, c
     static_assert(sizeof(Shared) <= kMostShared);
     Workspace cut(memory);
     const HalfLayer layer = cut_blocks<F>(size, cut);
-    HalfInput input{};
-    input.d_y = layer.d_y;
-    input.weight = layer.weight;
-    input.directory = layer.directory;
-    input.padded_rows = layer.padded_rows;
-    input.groups = layer.groups();
-    input.first_column = run.first_column;
-    input.columns = run.columns;
-    input.sums = sums;
-    const int64_t tiles = (run.columns + Shared::kColumns - 1) / Shared::kColumns;
-    const int64_t ranges = std::max<int64_t>(1, std::min(tiles, kMultiprocessors / layer.row_tiles()));
-    const auto kernel = sums.sums ? half_input_kernel<F, false> : half_input_kernel<F, true>;
-    return launch(op, kernel, unsigned(layer.row_tiles() * ranges), kProductThreads, sizeof(Shared), stream, input,
-                  unsigned(ranges));
+    HalfInputs inputs{};
+    inputs.d_y = layer.d_y;
+    inputs.weight = layer.weight;
+    inputs.directory = layer.directory;
+    inputs.padded_rows = layer.padded_rows;
+    inputs.groups = layer.groups();
+    inputs.sums = sums;
+    int64_t most = 0;
+    for (int i = 0; i < runs.count; ++i) {
+      inputs.columns[i] = {runs.run[i].first_column, runs.run[i].columns};
+      most = std::max<int64_t>(most, (runs.run[i].columns + Shared::kColumns - 1) / Shared::kColumns);
+    }
+    // All tiles' blocks are there at once, if that leaves each a range at all.
+    const int64_t room = kMultiprocessors / (int64_t(layer.row_tiles()) * runs.count);
+    const int64_t ranges = std::max<int64_t>(1, std::min(most, room)), blocks = layer.row_tiles() * ranges;
+    const auto kernel = sums.of[0].sums ? half_input_kernel<F, false> : half_input_kernel<F, true>;
+    return launch(op, kernel, unsigned(blocks * runs.count), kProductThreads, sizeof(Shared), stream, inputs,
+                  unsigned(blocks), unsigned(ranges));
   });
 }
 

@@ -4,7 +4,6 @@
 
 #include "half_product.cuh"
 #include "linear_tile.cuh"
-#include "order_free.cuh"
 
 namespace recis {
 
@@ -121,8 +120,8 @@ int half_forward(const char* op, const Runs& runs, const float* bias, float* y, 
                  void* memory, void* workspace, recis_stream_t stream);
 int half_weight_gradient(const char* op, const Runs& runs, float* d_weight, const recis_linear_size& size,
                          bool accumulate, void* memory, recis_stream_t stream);
-// To the gradients of a tile's embeddings.
-int half_input_gradient(const char* op, const Run& run, const OrderFree& sums, const recis_linear_size& size,
+// To the gradients of the tiles' embeddings.
+int half_input_gradient(const char* op, const Runs& tiles, const OrderFreeTiles& sums, const recis_linear_size& size,
                         void* memory, recis_stream_t stream);
 
 }  // namespace recis

@@ -33,12 +33,29 @@ struct Pairs {
   __device__ __forceinline__ static int class_log(int log_terms) { return kPairBits - log_terms - kKept; }
 };
 
-struct HalfInput {
+struct HalfInputs {
   HalfBlocks d_y, weight;  // of a layer of one output tile
   const HalfDirectory* directory;
   int padded_rows, groups;
-  int first_column, columns;  // of the tile
-  OrderFree sums;
+  OrderFreeTiles sums;
+  struct Columns {
+    int first, count;
+  } columns[kMaxTiles];  // of each tile
+};
+// One of them.
+struct HalfInput {
+  HalfBlocks d_y, weight;
+  int padded_rows, groups, first_column, columns;
+  const OrderFree& sums;
+
+  __device__ __forceinline__ HalfInput(const HalfInputs& all, int tile)
+      : d_y(all.d_y),
+        weight(all.weight),
+        padded_rows(all.padded_rows),
+        groups(all.groups),
+        first_column(all.columns[tile].first),
+        columns(all.columns[tile].count),
+        sums(all.sums.of[tile]) {}
 };
 
 // The largest of some norms, by all threads of a block; there behind the barrier that follows.
@@ -115,14 +132,18 @@ __device__ __forceinline__ float power_of_two(int log) { return __uint_as_float(
 // Not of infinities and NaN: their neighbour must not notice.
 __device__ __forceinline__ int whole_of(float x) { return x - x == 0 ? __float2int_rn(x) : 0; }
 
+// So many blocks a tile.
 template <class F, bool unordered>
-__global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const HalfInput p, unsigned ranges) {
+__global__ void __launch_bounds__(kProductThreads, 1)
+    half_input_kernel(const HalfInputs tiles, unsigned blocks, unsigned ranges) {
   wait_for_stream();
 #if defined(RECIS_WGMMA) || defined(RECIS_SIMT)
   using Shared = InputShared<F>;
   constexpr int kUnits = Shared::kColumns / kUnit;
   auto& shared = *dynamic_shared<Shared>();
-  const HalfDirectory::Run* const run = p.directory->find(p.first_column);
+  const int own_block = int(blockIdx.x % blocks);
+  const HalfInput p(tiles, int(blockIdx.x / blocks));
+  const HalfDirectory::Run* const run = tiles.directory->find(p.first_column);
   if (!run || run->columns != p.columns || run->dim != p.sums.dim) return;
   if (threadIdx.x == 0) {
     shared.ring.make(1);
@@ -136,9 +157,9 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     add_up(run->repeats, run->blocks, shared.terms);
     __syncthreads();
   }
-  const int row_tiles = p.padded_rows / kTileRows, first_row = int(blockIdx.x) % row_tiles * kTileRows;
-  const int64_t range = blockIdx.x / row_tiles, tiles = (p.columns + Shared::kColumns - 1) / Shared::kColumns;
-  const int begin = int(tiles * range / ranges), end = int(tiles * (range + 1) / ranges);
+  const int row_tiles = p.padded_rows / kTileRows, first_row = own_block % row_tiles * kTileRows;
+  const int64_t range = own_block / row_tiles, steps = (p.columns + Shared::kColumns - 1) / Shared::kColumns;
+  const int begin = int(steps * range / ranges), end = int(steps * (range + 1) / ranges);
   const int group = int(threadIdx.x) / kGroupThreads, lane = int(threadIdx.x) % 32;
   if (group == kGroups) {
     if (threadIdx.x % kGroupThreads < 32) bring_input<F>(p, run->places, first_row, begin, end, shared);
@@ -162,12 +183,12 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     column_share = power_of_two(-log_most_column);
     log_most = log_most_row + log_most_column;
     for (int half = 0; half < 2; ++half) log_row[half] = log_above(__float_as_uint(p.d_y.norm[row + 8 * half]));
-    if (blockIdx.x == 0 && threadIdx.x == 0)
+    if (own_block == 0 && threadIdx.x == 0)
       *p.sums.units = {order_free_unit(log_most, log_terms, bits), 0, in_pairs, class_log};
   }
   const int dim = p.sums.dim, embedding_units = dim / kUnit;
   unsigned long long* const sums = (in_pairs ? own_pairs(p.sums, rows) : own_sums(p.sums, rows)) + lane % 4;
-  const int64_t class_words = int64_t(rows.count) * (dim / 2);
+  const uint32_t class_words = rows.count * uint32_t(dim / 2);
   float* const d_embeddings = p.sums.d_embeddings + int64_t(rows.first) * dim + lane % 4 * 2;
   shared.d_y_filled.wait(0);
   for (int tile = begin; tile < end; ++tile) {
@@ -177,8 +198,8 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
     float part[Shared::kColumns / 2];
     shared.ring.filled[slot.stage].wait(slot.phase);
     multiply_tiles<F, false, true, kTileColumns>(part, shared.d_y, stage.weight, group * 64);
-    float by[2][2];                // what makes whole units of a patch's terms in the two rows
-    unsigned long long* to[2][2];  // where the sums of their class begin
+    float by[2][2];     // what makes whole units of a patch's terms in the two rows
+    uint32_t to[2][2];  // where the sums of their class begin
 #pragma unroll
     for (int patch = 0; patch < 2; ++patch)
 #pragma unroll
@@ -188,11 +209,11 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
         for (int c = 1; c < int(kMostClasses); ++c) which += in_pairs && c < int(rows.classes) && below >= c * class_log;
         by[patch][half] =
             unscale_of(row_unscale * power_of_two(which * class_log), stage.unscale[patch] * column_share);
-        to[patch][half] = sums + which * class_words;
+        to[patch][half] = which * class_words;
       }
     wgmma_wait();
-    // Calls add(sums, offset, terms) for every two terms, where they are among the gradients of embeddings, and where
-    // sums are.
+    // Calls add(offset, terms, to) for every two terms, where they are among the gradients of embeddings, and where the
+    // sums of their class begin.
     const auto for_each_term = [&](auto add) {
       int position = 0, unit = first_unit % embedding_units;
 #pragma unroll
@@ -204,32 +225,32 @@ __global__ void __launch_bounds__(kProductThreads, 1) half_input_kernel(const Ha
           if (place >= rows.count) continue;  // it is nowhere, or the table is another one
           const int patch = j / (kUnits / 2);
           const float share = by[patch][half];
-          add(to[patch][half], place * uint32_t(dim) + uint32_t(unit * kUnit),
-              float2{part[4 * j + 2 * half] * share, part[4 * j + 2 * half + 1] * share});
+          add(place * uint32_t(dim) + uint32_t(unit * kUnit),
+              float2{part[4 * j + 2 * half] * share, part[4 * j + 2 * half + 1] * share}, to[patch][half]);
         }
         if (++unit == embedding_units) unit = 0, ++position;
       }
     };
     if constexpr (unordered) {
-      for_each_term([&](unsigned long long*, uint32_t offset, float2 terms) {
+      for_each_term([&](uint32_t offset, float2 terms, uint32_t) {
         add_unordered(d_embeddings + offset, terms);
       });
     } else {
       float all = 0;  // not a number, if a term is none or infinite
       const auto note = [&](float2 terms) { all = fmaf(terms.x, 0, fmaf(terms.y, 0, all)); };
       if (in_pairs)
-        for_each_term([&](unsigned long long* sums, uint32_t offset, float2 terms) {
+        for_each_term([&](uint32_t offset, float2 terms, uint32_t to) {
           note(terms);
-          add_term(sums + offset / 2, pair_of(whole_of(terms.x), whole_of(terms.y)));
+          add_term(sums + to + offset / 2, pair_of(whole_of(terms.x), whole_of(terms.y)));
         });
       else
-        for_each_term([&](unsigned long long* sums, uint32_t offset, float2 terms) {
+        for_each_term([&](uint32_t offset, float2 terms, uint32_t) {
           note(terms);
           add_term(sums + offset, __float2ll_rn(terms.x));
           add_term(sums + offset + 4, __float2ll_rn(terms.y));
         });
       if (all != 0)
-        for_each_term([&](unsigned long long*, uint32_t offset, float2 terms) {
+        for_each_term([&](uint32_t offset, float2 terms, uint32_t) {
           if (terms.x - terms.x != 0) atomicAdd(d_embeddings + offset, terms.x);
           if (terms.y - terms.y != 0) atomicAdd(d_embeddings + offset + 1, terms.y);
         });

@@ -9,8 +9,10 @@
 namespace recis {
 namespace {
 
-__global__ void __launch_bounds__(kThreads) clear_kernel(const OrderFree of) {
+// A row of blocks a tile.
+__global__ void __launch_bounds__(kThreads) clear_kernel(const OrderFreeTiles tiles) {
   wait_for_stream();
+  const OrderFree& of = tiles.of[blockIdx.y];
   const OrderFreeRows rows = order_free_rows(of);
   const int64_t words = int64_t(rows.copies) * rows.count * of.dim;
   for (int64_t i = grid_thread(); i < words; i += grid_threads()) of.sums[i] = 0;
@@ -54,29 +56,37 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void __launch_bounds__(kThreads) finish_kernel(const OrderFree of) {
-  wait_for_stream();
-  const OrderFreeRows rows = order_free_rows(of);
-  const auto [unit, largest, in_pairs, class_log] = *of.units;
+// The sum at a place among a tile's rows, in its units.
+__device__ __forceinline__ double sum_at(const OrderFree& of, const OrderFreeRows& rows, int64_t i) {
   const int64_t words = int64_t(rows.count) * of.dim;
-  float* const d_embeddings = of.d_embeddings + int64_t(rows.first) * of.dim;
-  for (int64_t i = grid_thread(); i < words; i += grid_threads()) {
+  if (!of.units->in_pairs) {
     const int column = int(i % of.dim);
-    double sum = 0;
-    if (in_pairs) {
-      for (int which = int(rows.classes) - 1; which >= 0; --which) {
-        unsigned long long pair = 0;
-        for (uint32_t copy = 0; copy < rows.pair_copies; ++copy)
-          pair += of.sums[(copy * rows.classes + which) * (words / 2) + i / 2];
-        sum += scalbn(double(i % 2 == 0 ? low_of(pair) : high_of(pair)), -class_log * which);
-      }
-    } else {
-      unsigned long long whole = 0;
-      for (uint32_t copy = 0; copy < rows.copies; ++copy)
-        whole += of.sums[copy * words + i - column + order_free_word(column, of.dim)];
-      sum = double(int64_t(whole));
-    }
-    d_embeddings[i] += float(sum * unit);
+    unsigned long long sum = 0;
+    for (uint32_t copy = 0; copy < rows.copies; ++copy)
+      sum += of.sums[copy * words + i - column + order_free_word(column, of.dim)];
+    return double(int64_t(sum));
+  }
+  double sum = 0;
+  for (int which = int(rows.classes) - 1; which >= 0; --which) {
+    unsigned long long pair = 0;
+    for (uint32_t copy = 0; copy < rows.pair_copies; ++copy)
+      pair += of.sums[(copy * rows.classes + which) * (words / 2) + i / 2];
+    sum += scalbn(double(i % 2 == 0 ? low_of(pair) : high_of(pair)), -of.units->class_log * which);
+  }
+  return sum;
+}
+
+// A number of the gradient is one thread's, whichever tiles it has sums of.
+__global__ void __launch_bounds__(kThreads) finish_kernel(const OrderFreeTiles tiles) {
+  wait_for_stream();
+  for (int tile = 0; tile < tiles.count; ++tile) {
+    const OrderFree& of = tiles.of[tile];
+    const OrderFreeRows rows = order_free_rows(of);
+    const int64_t first = int64_t(rows.first) * of.dim, end = first + int64_t(rows.count) * of.dim;
+    const double unit = of.units->unit;
+    int64_t i = first / grid_threads() * grid_threads() + grid_thread();
+    for (i += i < first ? grid_threads() : 0; i < end; i += grid_threads())
+      of.d_embeddings[i] += float(sum_at(of, rows, i - first) * unit);
   }
 }
 
@@ -98,9 +108,10 @@ OrderFree order_free(Workspace& workspace, const recis_tile& tile, bool unordere
   return of;
 }
 
-int clear_order_free(const char* op, const OrderFree& of, recis_stream_t stream) {
-  const int64_t words = std::max(int64_t(of.unique) * of.dim, kSumsBytes / int64_t(sizeof(*of.sums)));
-  return launch(op, clear_kernel, blocks_for(words), kThreads, 0, stream, of);
+int clear_order_free(const char* op, const OrderFreeTiles& tiles, recis_stream_t stream) {
+  int64_t words = kSumsBytes / int64_t(sizeof(*tiles.of->sums));
+  for (int i = 0; i < tiles.count; ++i) words = std::max(words, int64_t(tiles.of[i].unique) * tiles.of[i].dim);
+  return launch(op, clear_kernel, dim3(blocks_for(words, 132 * 4), unsigned(tiles.count)), kThreads, 0, stream, tiles);
 }
 
 int add_order_free(const char* op, const OrderFree& of, const recis_tile& tile, const float* d_x,
@@ -112,8 +123,10 @@ int add_order_free(const char* op, const OrderFree& of, const recis_tile& tile, 
   return launch(op, add_kernel, blocks_for(count), kThreads, 0, stream, of, tile.lookup, tile.tile_len, d_x);
 }
 
-int finish_order_free(const char* op, const OrderFree& of, recis_stream_t stream) {
-  return launch(op, finish_kernel, blocks_for(int64_t(of.unique) * of.dim), kThreads, 0, stream, of);
+int finish_order_free(const char* op, const OrderFreeTiles& tiles, recis_stream_t stream) {
+  int64_t most = 0;
+  for (int i = 0; i < tiles.count; ++i) most = std::max(most, int64_t(tiles.of[i].unique) * tiles.of[i].dim);
+  return launch(op, finish_kernel, blocks_for(most), kThreads, 0, stream, tiles);
 }
 
 }  // namespace recis

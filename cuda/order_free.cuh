@@ -21,6 +21,8 @@ struct OrderFreeUnits {
   int class_log;     // if so, a class has units smaller by 2^class_log than the one before
 };
 
+constexpr int kMaxTiles = 16;
+
 struct OrderFree {
   unsigned long long* sums;  // [copies, rows, dim], a row's columns as order_free_word() says; or in pairs
                              // [pair copies, classes, rows, dim / 2]; null: floats are added as they are, in an order
@@ -101,12 +103,18 @@ __device__ __forceinline__ void add_unordered(float* to, float2 terms) {
 #endif
 }
 
+// The sums of several tiles of the same embeddings.
+struct OrderFreeTiles {
+  OrderFree of[kMaxTiles];
+  int count;
+};
+
 // Cuts the memory of a tile's sums, if they are to be repeatable.
 OrderFree order_free(Workspace& workspace, const recis_tile& tile, bool unordered, float* d_embeddings);
 // Each enqueues its part: zeros for the sums; what a gradient d_x [rows, tile_len * dim] adds; and the sums to
 // d_embeddings.
-int clear_order_free(const char* op, const OrderFree& of, recis_stream_t stream);
+int clear_order_free(const char* op, const OrderFreeTiles& tiles, recis_stream_t stream);
 int add_order_free(const char* op, const OrderFree& of, const recis_tile& tile, const float* d_x, recis_stream_t stream);
-int finish_order_free(const char* op, const OrderFree& of, recis_stream_t stream);
+int finish_order_free(const char* op, const OrderFreeTiles& tiles, recis_stream_t stream);
 
 }  // namespace recis

@@ -488,7 +488,7 @@ typedef struct recis_tile {
 
 /* recis_linear_forward on the concatenation of `dense` and `tiles` (at most 16 each), which is never
  * written. Their columns do not overlap (checked); columns that none covers count as zero. The workspace
- * size serves all passes of the layer but backward_tile(), which has its own. */
+ * size serves all passes of the layer but backward_tiles(), which has its own. */
 int recis_linear_tile_workspace_size(const recis_dense_columns *dense, int64_t dense_count, const recis_tile *tiles,
                                      int64_t tile_count, const recis_linear_size *size, size_t *bytes);
 /* A layer's factors as the tensor cores of some devices want them, for all passes over one batch; there wide
@@ -496,8 +496,8 @@ int recis_linear_tile_workspace_size(const recis_dense_columns *dense, int64_t d
  * does for `prepared`, as it does wherever nothing shall be prepared. Before forward, prepare() fills the memory,
  * aligned to 16 bytes, with what it makes of the weight and of where ids lead; it does not read `x` and
  * `embeddings`, which may come later. prepare_inputs() adds these; before the backward passes, prepare_backward()
- * adds what they want of d_y. All passes get it with the inputs and the size that it was made for, and one of the tiles;
- * they take the weight, the inputs and d_y from it, and are given these all the same; but backward_tile() may
+ * adds what they want of d_y. All passes get it with the inputs and the size that it was made for, or tiles of them;
+ * they take the weight, the inputs and d_y from it, and are given these all the same; but backward_tiles() may
  * be given a null for the weight, which may then have changed. In RECIS_FP32 and RECIS_TF32 a factor is then
  * two half floats or one, times a power of two that numbers near it share: as exact as promised down to 2^-17
  * (2^-28) of the largest of 128 x 32 (128 x 64) neighbours in the weight, of d_y's in 32 (64) rows, or of a
@@ -527,20 +527,20 @@ int recis_linear_tile_backward_weight(const recis_dense_columns *dense, int64_t 
 int recis_linear_tile_backward_dense(const float *d_y, const float *weight, float *d_x, int64_t width,
                                      int64_t first_column, const recis_linear_size *size, void *workspace,
                                      size_t workspace_bytes, recis_stream_t stream);
-/* Adds the gradient of a tile's embeddings, summed over the ids that share one, to `d_embeddings`
- * [unique, dim]: one tile a call, and with prepared factors one of theirs, else nothing is added. Repeatable to the
- * bit unless `unordered`: terms are summed as whole numbers of 64 bits, in a unit below 2^-59 n of the largest product
- * of a row of d_y and a column of the tile as vectors; with RECIS_TF32 or RECIS_BF16 and factors that are prepared, and at
+/* Adds the gradients of tiles' embeddings, summed over the ids that share one, to `d_embeddings` [unique, dim]:
+ * of tiles of the same embeddings, and with prepared factors of theirs, else nothing is added. Repeatable to the bit
+ * unless `unordered`: terms are summed as whole numbers of 64 bits, in a unit below 2^-59 n of the largest product of a
+ * row of d_y and a column of the tile as vectors; with RECIS_TF32 or RECIS_BF16 and factors that are prepared, and at
  * most 4096 of one id, of 32 bits, in classes of rows and columns by that product: in a unit below 2^-14 (2^-11) of a
  * term's own, as far as it is not below 2^-16 of the largest. n is how often an id occurs, at most. `unordered` adds
- * floats in whatever order they come. The workspace's size is for as many bytes as are prepared: 0 if
- * nothing is. */
-int recis_linear_tile_backward_tile_workspace_size(const recis_tile *tile, const recis_linear_size *size,
-                                                   int unordered, size_t prepared_bytes, size_t *bytes);
-int recis_linear_tile_backward_tile(const recis_tile *tile, const float *d_y, const float *weight,
-                                    float *d_embeddings, const recis_linear_size *size, int unordered,
-                                    void *prepared, size_t prepared_bytes, void *workspace,
-                                    size_t workspace_bytes, recis_stream_t stream);
+ * floats in whatever order they come. The workspace's size is for as many bytes as are prepared: 0 if nothing is. */
+int recis_linear_tile_backward_tiles_workspace_size(const recis_tile *tiles, int64_t tile_count,
+                                                    const recis_linear_size *size, int unordered,
+                                                    size_t prepared_bytes, size_t *bytes);
+int recis_linear_tile_backward_tiles(const recis_tile *tiles, int64_t tile_count, const float *d_y,
+                                     const float *weight, float *d_embeddings, const recis_linear_size *size,
+                                     int unordered, void *prepared, size_t prepared_bytes, void *workspace,
+                                     size_t workspace_bytes, recis_stream_t stream);
 
 /* Binary cross-entropy of probabilities, averaged over `count` rows (1 to 2^32), torch's BCELoss:
  *

@@ -658,15 +658,17 @@ unsafe extern "C" {
         workspace_bytes: usize,
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
-    pub fn recis_linear_tile_backward_tile_workspace_size(
-        tile: *const recis_tile,
+    pub fn recis_linear_tile_backward_tiles_workspace_size(
+        tiles: *const recis_tile,
+        tile_count: i64,
         size: *const recis_linear_size,
         unordered: ::core::ffi::c_int,
         prepared_bytes: usize,
         bytes: *mut usize,
     ) -> ::core::ffi::c_int;
-    pub fn recis_linear_tile_backward_tile(
-        tile: *const recis_tile,
+    pub fn recis_linear_tile_backward_tiles(
+        tiles: *const recis_tile,
+        tile_count: i64,
         d_y: *const f32,
         weight: *const f32,
         d_embeddings: *mut f32,

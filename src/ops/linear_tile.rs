@@ -220,12 +220,12 @@ pub enum Reduction {
     Unordered,
 }
 
-/// Adds the gradient of a tile's embeddings, summed over the ids that share one, to
-/// `d_embeddings` [unique, dim]. `prepared` as in [`backward_weight`]; if it is not nothing, a device does not read the
+/// Adds the gradients of tiles' embeddings, summed over the ids that share one, to `d_embeddings` [unique, dim]; all are
+/// of the same embeddings. `prepared` as in [`backward_weight`]; if it is not nothing, a device does not read the
 /// weight.
 #[allow(clippy::too_many_arguments)]
-pub fn backward_tile(
-    tile: &Tile<'_>,
+pub fn backward_tiles(
+    tiles: &[Tile<'_>],
     d_y: &Buffer<f32>,
     weight: &Buffer<f32>,
     d_embeddings: &mut Buffer<f32>,
@@ -234,23 +234,42 @@ pub fn backward_tile(
     prepared: &mut Prepared,
     stream: &Stream,
 ) -> Result<()> {
-    check(&[], std::slice::from_ref(tile), (d_y.len(), weight.len(), size.outputs), size)?;
-    ensure(d_embeddings.len() == tile.lookup.embeddings.len(), "linear_tile", || {
-        format!("{} embedding gradients for {} embeddings", d_embeddings.len(), tile.lookup.embeddings.len())
-    })?;
+    check(&[], tiles, (d_y.len(), weight.len(), size.outputs), size)?;
+    for Tile { lookup, .. } in tiles {
+        ensure(
+            d_embeddings.len() == lookup.embeddings.len() && lookup.dim == tiles[0].lookup.dim,
+            "linear_tile",
+            || {
+                format!(
+                    "{} embedding gradients for {} embeddings",
+                    d_embeddings.len(),
+                    lookup.embeddings.len()
+                )
+            },
+        )?;
+    }
     match stream.device() {
         Device::Cpu => {
             let (d_y, weight, d_embeddings) = (d_y.on_cpu()?, weight.on_cpu()?, d_embeddings.on_cpu_mut()?);
-            cpu::linear_tile::backward_tile(&tile.host()?, d_y, weight, d_embeddings, size);
-            Ok(())
+            tiles.iter().try_for_each(|tile| {
+                cpu::linear_tile::backward_tile(&tile.host()?, d_y, weight, d_embeddings, size);
+                Ok(())
+            })
         }
         _ => {
-            let (prepared, prepared_bytes) = prepared.of_tile(tile, size, stream)?;
-            let (raw, raw_size) = (tile.raw(stream, Values::Read)?, size.raw());
+            let (prepared, prepared_bytes) = prepared.of_tiles(tiles, size, stream)?;
+            let (inputs, raw_size) = (Inputs::new(&[], tiles, stream)?, size.raw());
+            let (_, _, tiles, count) = inputs.raw();
             let unordered = i32::from(reduction == Reduction::Unordered);
             let mut scratch = workspace!(
                 stream,
-                recis_linear_tile_backward_tile_workspace_size(&raw, &raw_size, unordered, prepared_bytes)
+                recis_linear_tile_backward_tiles_workspace_size(
+                    tiles,
+                    count,
+                    &raw_size,
+                    unordered,
+                    prepared_bytes
+                )
             )?;
             // What is prepared knows the weight: it may change meanwhile.
             let weight = if prepared.is_null() { weight.on(stream)? } else { std::ptr::null() };
@@ -258,8 +277,9 @@ pub fn backward_tile(
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
-                recis_linear_tile_backward_tile(
-                    &raw,
+                recis_linear_tile_backward_tiles(
+                    tiles,
+                    count,
                     d_y,
                     weight,
                     d_embeddings,

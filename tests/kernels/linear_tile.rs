@@ -4,7 +4,7 @@ use std::ptr::{null, null_mut};
 
 use recis::ffi::recis_tile;
 use recis::ffi::simt::{
-    recis_linear_tile_backward_dense, recis_linear_tile_backward_tile, recis_linear_tile_workspace_size,
+    recis_linear_tile_backward_dense, recis_linear_tile_backward_tiles, recis_linear_tile_workspace_size,
 };
 
 use crate::common::*;
@@ -221,8 +221,9 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let tile = |tile: *const recis_tile, d_y, bytes| unsafe {
         let memory = workspace.ptr().cast();
         let to = d_embeddings.ptr();
-        recis_linear_tile_backward_tile(
+        recis_linear_tile_backward_tiles(
             tile,
+            1,
             d_y,
             w,
             to,
@@ -238,8 +239,8 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let argument = &layer.tile_arguments[0];
     let bytes = workspace.to_vec().len();
     let d_y: *const f32 = y.ptr();
-    let name = |what| format!("linear_tile.backward_tile: {what}");
-    refused(tile(null(), d_y, bytes), &name("tile is null"));
+    let name = |what| format!("linear_tile.backward_tiles: {what}");
+    refused(tile(null(), d_y, bytes), &name("tiles is null"));
     refused(tile(argument, null(), bytes), &name("d_y is null"));
     assert_ne!(tile(argument, d_y, 16), 0);
     assert!(last_error().starts_with(&name("workspace is too small (")), "{}", last_error());

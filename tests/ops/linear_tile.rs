@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use recis::device::{Buffer, Device, Stream};
 use recis::ops::linear;
 use recis::ops::linear_tile::{
-    Dense, Lookup, Precision, Prepared, Reduction, Size, TableRange, Tile, backward_dense, backward_tile,
+    Dense, Lookup, Precision, Prepared, Reduction, Size, TableRange, Tile, backward_dense, backward_tiles,
     backward_weight, forward,
 };
 
@@ -142,16 +142,18 @@ impl<'a> Case<'a> {
     }
 
     fn backward_tiles_from(&self, start: f32) -> BTreeMap<(usize, i64), Vec<f32>> {
-        self.sum_tiles(start, Reduction::Repeatable)
+        self.sum_tiles(start, Reduction::Repeatable, true)
     }
 
-    fn sum_tiles(&self, start: f32, reduction: Reduction) -> BTreeMap<(usize, i64), Vec<f32>> {
+    fn sum_tiles(&self, start: f32, reduction: Reduction, at_once: bool) -> BTreeMap<(usize, i64), Vec<f32>> {
         let (d_y, stream) = (on(&self.d_y[..], self.stream), self.stream);
         let mut d_embeddings = on(vec![start; self.looked_up.embeddings.len()], stream);
-        for tile in self.tiles() {
-            let (weight, d_embeddings) = (&self.weight_there, &mut d_embeddings);
-            let prepared = &mut self.prepared();
-            backward_tile(&tile, &d_y, weight, d_embeddings, self.size, reduction, prepared, stream).unwrap();
+        // Each by itself, or both in one call: the result is the same.
+        let (tiles, weight, size) = (self.tiles(), &self.weight_there, self.size);
+        let calls: Vec<_> = if at_once { vec![&tiles[..]] } else { tiles.chunks(1).collect() };
+        for tiles in calls {
+            let (d_embeddings, prepared) = (&mut d_embeddings, &mut self.prepared());
+            backward_tiles(tiles, &d_y, weight, d_embeddings, size, reduction, prepared, stream).unwrap();
         }
         self.looked_up.by_key(&d_embeddings, start, stream)
     }
@@ -211,10 +213,13 @@ fn check(case: &Case<'_>) {
     });
     let scale = expected.values().flatten().fold(1.0, |max: f64, e| max.max(e.abs()));
     for reduction in [Reduction::Repeatable, Reduction::Unordered] {
-        for (key, got) in case.sum_tiles(1.0, reduction) {
+        for (key, got) in case.sum_tiles(1.0, reduction, true) {
             assert!(ulps(&got, &expected[&key], scale) < bound, "{size:?} de of {key:?}, {reduction:?}");
         }
     }
+
+    let at_once = case.sum_tiles(1.0, Reduction::Repeatable, true);
+    assert_eq!(case.sum_tiles(1.0, Reduction::Repeatable, false), at_once, "{size:?} de, one by one");
 
     let first = case.dense()[0].first_column;
     let d_x = case.backward_dense();
@@ -358,7 +363,7 @@ fn gradients_that_are_not_finite_stay_so() {
                     }
                 });
                 assert!(!of_row.is_empty());
-                for (key, gradient) in case.sum_tiles(0.0, reduction) {
+                for (key, gradient) in case.sum_tiles(0.0, reduction, true) {
                     let all = |finite: bool| gradient.iter().all(|value| value.is_finite() == finite);
                     assert!(
                         all(!of_row.contains(&key)),
@@ -407,8 +412,8 @@ fn what_is_prepared_for_another_layer_or_without_its_gradient_is_refused() {
             "linear_tile: the inputs were not added to the prepared factors"
         );
         let mut d = on(vec![0.0; case.looked_up.embeddings.len()], stream);
-        let error = backward_tile(
-            &tiles[0],
+        let error = backward_tiles(
+            &tiles[..1],
             &d_y,
             weight,
             &mut d,
@@ -494,7 +499,7 @@ fn indices_that_lead_nowhere_do_no_harm() {
         p.add_gradient(&y, size, stream).unwrap();
         backward_weight(&[], &[tile], &y, &mut d_weight, &mut d_bias, size, false, p, stream).unwrap();
         for reduction in [Reduction::Repeatable, Reduction::Unordered] {
-            backward_tile(&tile, &y, &weight, &mut d, size, reduction, p, stream).unwrap();
+            backward_tiles(&[tile], &y, &weight, &mut d, size, reduction, p, stream).unwrap();
         }
         stream.synchronize().unwrap();
     });

@@ -200,9 +200,9 @@ fn layers_and_combiners_refuse_other_devices() {
                 linear_tile::backward_dense(&x, &x, &mut d_bias, 1, 0, size, s)
             }),
             (
-                "linear_tile.backward_tile",
-                linear_tile::backward_tile(
-                    &tile,
+                "linear_tile.backward_tiles",
+                linear_tile::backward_tiles(
+                    &[tile],
                     &x,
                     &x,
                     &mut d_x,

@@ -130,7 +130,7 @@ impl EmbeddingEngine {
     }
 
     /// Leaves the tiles of these features to a layer that gathers them: their gradients come by
-    /// [`EmbeddingEngine::tile_backward`] alone, for which nobody needs to know where which id occurs.
+    /// [`EmbeddingEngine::tiles_backward`] alone, for which nobody needs to know where which id occurs.
     ///
     /// # Errors
     /// A feature without an embedding option.
@@ -319,18 +319,29 @@ impl EmbeddingEngine {
         group.tile_of(feature, first_column)
     }
 
-    /// Calls `backward` with a tiled feature and its rows' gradients, to be added to on `stream`.
-    pub fn tile_backward(
+    /// Calls `backward` for every physical table that tiled features, given with where their columns begin, are of:
+    /// with those features and the gradients of its rows, to be added to on `stream`.
+    pub fn tiles_backward(
         &mut self,
-        feature: &str,
-        first_column: usize,
+        features: &[(&str, usize)],
         stream: &Stream,
-        backward: impl FnOnce(&Tile<'_>, &mut Buffer<f32>) -> Result<()>,
+        mut backward: impl FnMut(&[Tile<'_>], &mut Buffer<f32>) -> Result<()>,
     ) -> Result<()> {
-        let (feature, group) = self.find_mut(feature)?;
-        group.add_gradients(stream, |group, d_embeddings| {
-            backward(&group.tile_of(feature, first_column)?, d_embeddings)
-        })
+        let found = features.iter().map(|&(name, first_column)| {
+            Ok((self.features.get(name).ok_or_else(|| no_option(name))?, first_column))
+        });
+        let found = found.collect::<Result<Vec<_>>>()?;
+        for (i, group) in self.groups.iter_mut().enumerate() {
+            let own: Vec<_> = found.iter().filter(|(feature, _)| feature.group == i).collect();
+            if own.is_empty() {
+                continue;
+            }
+            group.add_gradients(stream, |group, d_embeddings| {
+                let tiles = own.iter().map(|&&(feature, first_column)| group.tile_of(feature, first_column));
+                backward(&tiles.collect::<Result<Vec<_>>>()?, d_embeddings)
+            })?;
+        }
+        Ok(())
     }
 
     /// Hands the gradients of the batch to the tables.

@@ -242,12 +242,10 @@ impl Network {
         let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
         let (size, reduction) = (first.size(rows, self.precision), self.reduction);
         let prepared = &mut self.prepared;
-        for (name, first_column) in inputs.gathered() {
-            embeddings.tile_backward(name, first_column, stream, |tile, d_embeddings| {
-                linear_tile::backward_tile(tile, d_y, weight, d_embeddings, size, reduction, prepared, stream)
-            })?;
-        }
-        Ok(())
+        let gathered: Vec<_> = inputs.gathered().collect();
+        embeddings.tiles_backward(&gathered, stream, |tiles, d_embeddings| {
+            linear_tile::backward_tiles(tiles, d_y, weight, d_embeddings, size, reduction, prepared, stream)
+        })
     }
 
     /// Whether the parameters may change before [`Network::backward_tiles`].

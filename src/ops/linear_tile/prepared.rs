@@ -110,7 +110,7 @@ impl Prepared {
     }
 
     /// Adds the gradient of the layer's output, for [`backward_weight`](super::backward_weight) and
-    /// [`backward_tile`](super::backward_tile).
+    /// [`backward_tiles`](super::backward_tiles).
     ///
     /// # Errors
     /// A gradient of another size than the layer's output.
@@ -149,14 +149,15 @@ impl Prepared {
         ensure(fits, "linear_tile", || "the factors were prepared for another layer".into())
     }
 
-    /// For a backward pass to one of the tiles.
-    pub(super) fn of_tile(
+    /// For a backward pass to some of the tiles.
+    pub(super) fn of_tiles(
         &mut self,
-        tile: &Tile<'_>,
+        tiles: &[Tile<'_>],
         size: Size,
         stream: &Stream,
     ) -> Result<(*mut c_void, usize)> {
-        let is_of = |(of, inputs): &Layer| *of == size && inputs.contains(&place(tile));
+        let is_of =
+            |(of, inputs): &Layer| *of == size && tiles.iter().all(|tile| inputs.contains(&place(tile)));
         let fits = self.is_nothing() || self.of.as_ref().is_some_and(is_of);
         ensure(fits, "linear_tile", || "the factors were prepared for another layer".into())?;
         self.with_gradient()?;

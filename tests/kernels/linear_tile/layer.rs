@@ -4,8 +4,8 @@ use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
 use recis::ffi::simt::{
-    recis_linear_tile_backward_dense, recis_linear_tile_backward_tile,
-    recis_linear_tile_backward_tile_workspace_size, recis_linear_tile_backward_weight,
+    recis_linear_tile_backward_dense, recis_linear_tile_backward_tiles,
+    recis_linear_tile_backward_tiles_workspace_size, recis_linear_tile_backward_weight,
     recis_linear_tile_forward, recis_linear_tile_prepare, recis_linear_tile_prepare_backward,
     recis_linear_tile_prepare_inputs, recis_linear_tile_prepare_size, recis_linear_tile_workspace_size,
 };
@@ -181,8 +181,9 @@ impl Layer {
     pub fn tile_workspace(&self, tile: &recis_tile, unordered: i32) -> Guarded<u8> {
         let ((_, prepared_bytes), mut bytes) = (self.prepared(), 0);
         ok(unsafe {
-            recis_linear_tile_backward_tile_workspace_size(
+            recis_linear_tile_backward_tiles_workspace_size(
                 tile,
+                1,
                 &self.size,
                 unordered,
                 prepared_bytes,
@@ -375,11 +376,12 @@ impl Layer {
         let (prepared, prepared_bytes) = self.prepared();
         let old = tame_floats(9, data.uses.len() * dim);
         let (on_d_y, on_weight) = (Guarded::new(d_y), Guarded::new(weight));
-        let backward_tile = |unordered: i32| {
+        let backward_tiles = |unordered: i32| {
             let (d_embeddings, workspace) = (Guarded::new(&old), self.tile_workspace(&data.tile, unordered));
             ok(unsafe {
-                recis_linear_tile_backward_tile(
+                recis_linear_tile_backward_tiles(
                     &data.tile,
+                    1,
                     on_d_y.ptr(),
                     on_weight.ptr(),
                     d_embeddings.ptr(),
@@ -408,9 +410,9 @@ impl Layer {
             }
             errors.check(what);
         };
-        let d_embeddings = backward_tile(0);
-        check(&d_embeddings, "backward_tile");
-        assert_same(&backward_tile(0), &d_embeddings, "backward_tile again");
-        check(&backward_tile(1), "backward_tile, unordered");
+        let d_embeddings = backward_tiles(0);
+        check(&d_embeddings, "backward_tiles");
+        assert_same(&backward_tiles(0), &d_embeddings, "backward_tiles again");
+        check(&backward_tiles(1), "backward_tiles, unordered");
     }
 }
