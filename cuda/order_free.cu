@@ -56,23 +56,29 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// The sum at a place among a tile's rows, in its units.
+// The sum at a place among a tile's rows, in its units. All loads are under way at once.
 __device__ __forceinline__ double sum_at(const OrderFree& of, const OrderFreeRows& rows, int64_t i) {
   const int64_t words = int64_t(rows.count) * of.dim;
   if (!of.units->in_pairs) {
     const int column = int(i % of.dim);
+    const int64_t word = i - column + order_free_word(column, of.dim);
     unsigned long long sum = 0;
-    for (uint32_t copy = 0; copy < rows.copies; ++copy)
-      sum += of.sums[copy * words + i - column + order_free_word(column, of.dim)];
+#pragma unroll
+    for (uint32_t copy = 0; copy < kMostSums; ++copy)
+      if (copy < rows.copies) sum += of.sums[copy * words + word];
     return double(int64_t(sum));
   }
+  unsigned long long pair[kMostClasses] = {};
+#pragma unroll
+  for (uint32_t which = 0; which < kMostClasses; ++which)
+#pragma unroll
+    for (uint32_t copy = 0; copy < kMostPairs; ++copy)
+      if (which < rows.classes && copy < rows.pair_copies)
+        pair[which] += of.sums[(copy * rows.classes + which) * (words / 2) + i / 2];
   double sum = 0;
-  for (int which = int(rows.classes) - 1; which >= 0; --which) {
-    unsigned long long pair = 0;
-    for (uint32_t copy = 0; copy < rows.pair_copies; ++copy)
-      pair += of.sums[(copy * rows.classes + which) * (words / 2) + i / 2];
-    sum += scalbn(double(i % 2 == 0 ? low_of(pair) : high_of(pair)), -of.units->class_log * which);
-  }
+#pragma unroll
+  for (int which = int(kMostClasses) - 1; which >= 0; --which)
+    sum += scalbn(double(i % 2 == 0 ? low_of(pair[which]) : high_of(pair[which])), -of.units->class_log * which);
   return sum;
 }
 

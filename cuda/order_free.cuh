@@ -41,7 +41,7 @@ struct OrderFreeRows {
   uint32_t first, count, copies, pair_copies, classes;
 };
 constexpr int64_t kSumsBytes = 12 << 20;
-constexpr uint32_t kMostSums = 8, kMostClasses = 4;
+constexpr uint32_t kMostSums = 8, kMostClasses = 4, kMostPairs = 2 * kMostSums / kMostClasses;
 __device__ __forceinline__ OrderFreeRows order_free_rows(const OrderFree& of) {
   uint32_t first = 0, count = of.unique;
   if (of.range) {

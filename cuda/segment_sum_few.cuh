@@ -15,6 +15,9 @@ namespace recis {
 // same id are 16 rounds of loads, each in wait of the last, some 20 us.
 constexpr int64_t kFewIds = 1 << 12;
 
+// A block is small: it fits beside those of kernels that leave little room.
+constexpr int kFewThreads = 128;
+
 // What all ids of the feature need to know.
 struct FewIds {
   recis_lookup lookup;
@@ -108,11 +111,11 @@ __device__ __forceinline__ Floats<width> sum_share(const FewIds& few, const Sour
 }
 
 template <int width, class Source>
-__global__ void __launch_bounds__(kThreads, 4)
+__global__ void __launch_bounds__(kFewThreads, 8)
     sum_few_kernel(recis_lookup lookup, recis_occurrences occurrences, Source source, int shift,
                    float* d_embeddings) {
   wait_for_stream();
-  constexpr int kWarps = kThreads / 32;
+  constexpr int kWarps = kFewThreads / 32;
   __shared__ Led long_runs[kWarps];
   __shared__ Floats<width> sums[kWarps][32];
   const int64_t column = lane_column<width>(shift) + (int64_t(blockIdx.y) * width << shift);
@@ -153,8 +156,9 @@ template <class Source>
 int sum_few(const char* op, const recis_lookup& lookup, const recis_occurrences& occurrences, Source source,
             bool wide, float* d_embeddings, recis_stream_t stream) {
   const int width = wide ? 4 : 1, shift = group_shift(lookup.dim, width);
-  const dim3 grid(blocks_for(lookup.capacity * 32), slices_of(lookup.dim, width, shift));
-  return launch(op, wide ? sum_few_kernel<4, Source> : sum_few_kernel<1, Source>, grid, kThreads, 0, stream,
+  constexpr int64_t kWarps = kFewThreads / 32;
+  const dim3 grid(unsigned((lookup.capacity + kWarps - 1) / kWarps), slices_of(lookup.dim, width, shift));
+  return launch(op, wide ? sum_few_kernel<4, Source> : sum_few_kernel<1, Source>, grid, kFewThreads, 0, stream,
                 lookup, occurrences, source, shift, d_embeddings);
 }
 

@@ -26,7 +26,7 @@ impl Plan {
             network.begin_sums(communicator.as_ref(), stream)?;
             self.sums_begun = true;
         }
-        // A graph is a whole update: memory is busy with the parameters while the tiles' gradients wait for other things.
+        // Likewise in a graph, which is a whole update: the parameters move.
         if rows > 0 && self.records_update && network.tiles_know_the_weight(inputs) {
             self.move_parameters(self.pending_batches + 1)?;
             self.parameters_have_moved = true;

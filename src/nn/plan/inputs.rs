@@ -203,12 +203,14 @@ impl Inputs {
         Ok(())
     }
 
-    /// Writes the rest of the runs: features, combined.
-    pub fn combine(&mut self, embeddings: &EmbeddingEngine, stream: &Stream) -> Result<()> {
-        for run in &mut self.runs {
+    /// Writes the rest of the runs: features, combined. Those of the first run on `stream`, the others `beside`, where
+    /// they wait for all that `stream` has been given.
+    pub fn combine(&mut self, embeddings: &EmbeddingEngine, stream: &Stream, beside: &Stream) -> Result<()> {
+        for (i, run) in self.runs.iter_mut().enumerate().rev() {
             let combined = self.columns.iter().filter(|column| matches!(column.source, Source::Combined));
             let features = combined.filter(|column| run.holds(column));
             let features = features.map(|column| (column.name.as_str(), run.place(column).first_column));
+            let stream = if i == 0 { stream } else { beside };
             embeddings.combine(&features.collect::<Vec<_>>(), &mut run.x, run.width, stream)?;
         }
         Ok(())

@@ -387,7 +387,7 @@ impl Plan {
             }
             rows = about.rows as u64;
             if let Some((found, found_ids)) = content {
-                self.inputs.read_label(&found, &mut self.label, &mut self.unfit, &self.stream)?;
+                self.inputs.read_label(&found, &mut self.label, &mut self.unfit, &self.reading)?;
                 (columns, ids) = (Some(found), Some(found_ids));
             }
         }
@@ -398,12 +398,13 @@ impl Plan {
 
     fn forward(&mut self, columns: Option<&Batch>, train: bool) -> Result<()> {
         if let Some(columns) = columns {
-            self.inputs.copy_columns(columns, &mut self.unfit, &self.stream)?;
+            self.inputs.copy_columns(columns, &mut self.unfit, &self.reading)?;
         }
         self.embeddings.fetch(train, &self.stream)?;
         let Some(columns) = columns else { return Ok(()) };
-        self.network.prepare(&self.inputs, &self.embeddings, columns.rows, &self.spare)?;
-        self.inputs.combine(&self.embeddings, &self.stream)?;
+        let ahead = if self.records_update { &self.spare } else { &self.stream };
+        self.network.prepare(&self.inputs, &self.embeddings, columns.rows, self.records_update, ahead)?;
+        self.inputs.combine(&self.embeddings, &self.stream, &self.beside)?;
         self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)
     }
 }

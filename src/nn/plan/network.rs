@@ -98,16 +98,21 @@ impl Network {
         &self.nodes[self.nodes.len() - 1].y
     }
 
-    /// What a first layer that gathers its input can do before forward, ahead of the embeddings' values.
+    /// What a first layer that gathers its input can do before forward, ahead of the embeddings' values: with `anew`, not
+    /// in the memory that passes over the batch before may still read, lest `stream` waits for them.
     pub fn prepare(
         &mut self,
         inputs: &Inputs,
         embeddings: &EmbeddingEngine,
         rows: usize,
+        anew: bool,
         stream: &Stream,
     ) -> Result<()> {
         if !inputs.is_fused() {
             return Ok(());
+        }
+        if anew {
+            self.prepared = Prepared::nothing(stream)?;
         }
         let first = &self.nodes[0];
         let (weight, size) =

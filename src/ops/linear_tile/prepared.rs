@@ -13,6 +13,8 @@ use crate::ops::launch::{call, launch, scratch_on};
 #[derive(Debug)]
 pub struct Prepared {
     memory: Buffer<u8>,
+    /// Bytes that the memory has had.
+    room: usize,
     /// Of what layer, and whether the values of its inputs and its output's gradient are there.
     of: Option<Layer>,
     has_inputs: bool,
@@ -38,7 +40,8 @@ impl Prepared {
     /// # Errors
     /// No memory on the stream's device.
     pub fn nothing(stream: &Stream) -> Result<Self> {
-        Ok(Self { memory: Buffer::unset(0, stream)?, of: None, has_inputs: false, has_gradient: false })
+        let memory = Buffer::unset(0, stream)?;
+        Ok(Self { memory, room: 0, of: None, has_inputs: false, has_gradient: false })
     }
 
     /// Whether nothing is prepared.
@@ -46,8 +49,8 @@ impl Prepared {
         self.memory.is_empty()
     }
 
-    /// Prepares the weight, and where the ids of the inputs lead; their values may come later, by
-    /// [`add_inputs`](Self::add_inputs). Small numbers beside large ones lose some bits: see
+    /// Prepares the weight, and where the ids of the inputs lead, in the memory that is there if it is enough; the inputs'
+    /// values may come later, by [`add_inputs`](Self::add_inputs). Small numbers beside large ones lose some bits: see
     /// `recis_linear_tile_prepare_size` in the header.
     ///
     /// # Errors
@@ -73,9 +76,12 @@ impl Prepared {
             stream,
             recis_linear_tile_prepare_size(dense, dense_count, tiles, tile_count, &raw, &raw mut bytes)
         )?;
-        // Not the memory that the passes over the batch before may still read: this stream would wait for them.
-        self.memory = Buffer::unset(0, stream)?;
-        self.memory = Buffer::unset(bytes, stream)?;
+        if bytes > self.room {
+            // Not both at once.
+            self.memory = Buffer::unset(0, stream)?;
+            self.room = bytes;
+        }
+        self.memory.resize(bytes, stream)?;
         (self.of, self.has_inputs, self.has_gradient) = (Some(key), false, false);
         let (weight, (prepared, bytes)) = (weight.on(stream)?, self.raw(stream)?);
         launch!(
