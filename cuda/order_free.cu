@@ -56,33 +56,41 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// The sum at a place among a tile's rows, in its units. All loads are under way at once.
+// The sum at a place among a tile's rows, in its units. All loads are under way at once, as in those below.
 __device__ __forceinline__ double sum_at(const OrderFree& of, const OrderFreeRows& rows, int64_t i) {
-  const int64_t words = int64_t(rows.count) * of.dim;
-  if (!of.units->in_pairs) {
-    const int column = int(i % of.dim);
-    const int64_t word = i - column + order_free_word(column, of.dim);
-    unsigned long long sum = 0;
+  const int column = int(i % of.dim);
+  const int64_t words = int64_t(rows.count) * of.dim, word = i - column + order_free_word(column, of.dim);
+  unsigned long long sum = 0;
 #pragma unroll
-    for (uint32_t copy = 0; copy < kMostSums; ++copy)
-      if (copy < rows.copies) sum += of.sums[copy * words + word];
-    return double(int64_t(sum));
-  }
-  unsigned long long pair[kMostClasses] = {};
+  for (uint32_t copy = 0; copy < kMostSums; ++copy)
+    if (copy < rows.copies) sum += of.sums[copy * words + word];
+  return double(int64_t(sum));
+}
+
+// Two of them, in pairs.
+struct TwoSums {
+  double of[2];
+};
+__device__ __forceinline__ TwoSums pair_at(const OrderFree& of, const OrderFreeRows& rows, int64_t pair) {
+  const int64_t words = int64_t(rows.count) * (of.dim / 2);
+  unsigned long long sums[kMostClasses] = {};
 #pragma unroll
   for (uint32_t which = 0; which < kMostClasses; ++which)
 #pragma unroll
     for (uint32_t copy = 0; copy < kMostPairs; ++copy)
       if (which < rows.classes && copy < rows.pair_copies)
-        pair[which] += of.sums[(copy * rows.classes + which) * (words / 2) + i / 2];
-  double sum = 0;
+        sums[which] += of.sums[(copy * rows.classes + which) * words + pair];
+  const double smaller = scalbn(1.0, -of.units->class_log);
+  TwoSums sum{};
 #pragma unroll
-  for (int which = int(kMostClasses) - 1; which >= 0; --which)
-    sum += scalbn(double(i % 2 == 0 ? low_of(pair[which]) : high_of(pair[which])), -of.units->class_log * which);
+  for (int which = int(kMostClasses) - 1; which >= 0; --which) {
+    sum.of[0] = sum.of[0] * smaller + low_of(sums[which]);
+    sum.of[1] = sum.of[1] * smaller + high_of(sums[which]);
+  }
   return sum;
 }
 
-// A number of the gradient is one thread's, whichever tiles it has sums of.
+// Two neighbours of the gradient are one thread's, whichever tiles it has sums of.
 __global__ void __launch_bounds__(kThreads) finish_kernel(const OrderFreeTiles tiles) {
   wait_for_stream();
   for (int tile = 0; tile < tiles.count; ++tile) {
@@ -90,9 +98,18 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const OrderFreeTiles t
     const OrderFreeRows rows = order_free_rows(of);
     const int64_t first = int64_t(rows.first) * of.dim, end = first + int64_t(rows.count) * of.dim;
     const double unit = of.units->unit;
-    int64_t i = first / grid_threads() * grid_threads() + grid_thread();
-    for (i += i < first ? grid_threads() : 0; i < end; i += grid_threads())
-      of.d_embeddings[i] += float(sum_at(of, rows, i - first) * unit);
+    const bool in_pairs = of.units->in_pairs;  // then no pair is of two rows
+    int64_t pair = first / 2 / grid_threads() * grid_threads() + grid_thread();
+    for (pair += pair < first / 2 ? grid_threads() : 0; 2 * pair < end; pair += grid_threads()) {
+      const TwoSums two = in_pairs ? pair_at(of, rows, pair - first / 2) : TwoSums{};
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int64_t i = 2 * pair + half;
+        if (i < first || i >= end) continue;
+        const double sum = in_pairs ? two.of[half] : sum_at(of, rows, i - first);
+        of.d_embeddings[i] += float(sum * unit);
+      }
+    }
   }
 }
 
@@ -132,7 +149,7 @@ int add_order_free(const char* op, const OrderFree& of, const recis_tile& tile, 
 int finish_order_free(const char* op, const OrderFreeTiles& tiles, recis_stream_t stream) {
   int64_t most = 0;
   for (int i = 0; i < tiles.count; ++i) most = std::max(most, int64_t(tiles.of[i].unique) * tiles.of[i].dim);
-  return launch(op, finish_kernel, blocks_for(most), kThreads, 0, stream, tiles);
+  return launch(op, finish_kernel, blocks_for((most + 1) / 2), kThreads, 0, stream, tiles);
 }
 
 }  // namespace recis

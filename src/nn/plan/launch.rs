@@ -51,7 +51,8 @@ impl Plan {
             self.apply_gradients()?;
             Ok(turn)
         });
-        self.records_update = false;
+        // Of a step that failed, too: the next update is one of its own.
+        (self.records_update, self.parameters_have_moved) = (false, false);
         self.graph = Some(graph);
         turn
     }

@@ -226,7 +226,8 @@ impl Plan {
     /// Says that every update takes so many batches. With several ranks the dense gradients are then added
     /// up during the last one's backward pass; else by [`Plan::apply_gradients`]. With one rank on a CUDA device, a
     /// batch of up to 2048 rows that is an update of its own is also learned from when it is trained on, as one graph,
-    /// whatever [`PendingStep::wait`] then says of it, and nothing is left to apply. The result is the same.
+    /// whatever [`PendingStep::wait`] then says of it, and nothing is left to apply. The result is the same, but that of a
+    /// step that fails for want of memory parameters may have moved already.
     pub fn update_every(&mut self, batches: usize) {
         self.batches_an_update = Some(batches);
     }
@@ -387,7 +388,8 @@ impl Plan {
             }
             rows = about.rows as u64;
             if let Some((found, found_ids)) = content {
-                self.inputs.read_label(&found, &mut self.label, &mut self.unfit, &self.reading)?;
+                let stream = if self.records_update { &self.reading } else { &self.stream };
+                self.inputs.read_label(&found, &mut self.label, &mut self.unfit, stream)?;
                 (columns, ids) = (Some(found), Some(found_ids));
             }
         }
@@ -397,14 +399,22 @@ impl Plan {
     }
 
     fn forward(&mut self, columns: Option<&Batch>, train: bool) -> Result<()> {
-        if let Some(columns) = columns {
+        // In a graph, all that needs no rows runs beside their lookup. Else memory stays with one stream, and what is
+        // wrong with a rank's columns does not keep it from helping the others to their rows.
+        if self.records_update
+            && let Some(columns) = columns
+        {
             self.inputs.copy_columns(columns, &mut self.unfit, &self.reading)?;
         }
         self.embeddings.fetch(train, &self.stream)?;
         let Some(columns) = columns else { return Ok(()) };
-        let ahead = if self.records_update { &self.spare } else { &self.stream };
+        if !self.records_update {
+            self.inputs.copy_columns(columns, &mut self.unfit, &self.stream)?;
+        }
+        let [ahead, beside] =
+            if self.records_update { [&self.spare, &self.beside] } else { [&self.stream; 2] };
         self.network.prepare(&self.inputs, &self.embeddings, columns.rows, self.records_update, ahead)?;
-        self.inputs.combine(&self.embeddings, &self.stream, &self.beside)?;
+        self.inputs.combine(&self.embeddings, &self.stream, beside)?;
         self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)
     }
 }
