@@ -17,13 +17,13 @@ struct InputShared {
   } stage[kStages];
   Ring<kStages> ring;
   Gate d_y_filled;
-  uint32_t most_row, most_column;  // bits of the largest of the patches' norms
+  uint32_t most_row, most_column;  // bits of the largest norms
   uint32_t terms;                  // of a sum, at most
 };
 
 // Sums of up to 2^kMostLogTerms terms of factors in one part are in pairs. A typical term has 3.5 bits less than the
-// norms of its row and column allow: the smallest of a class keep so many bits below the latter that what is rounded
-// there is a quarter of what the factors' rounding makes of a term. Classes reach down so many powers of two, at least.
+// norms of its row and column allow: the smallest of a class keep so many bits below the latter that to round them
+// does about as much to a term as rounding the factors has done. Classes reach down so many powers of two, at least.
 template <class F>
 struct Pairs {
   static constexpr int kMostLogTerms = F::kParts == 1 ? 12 : -1;

@@ -104,9 +104,10 @@ struct Copy {
   float* out_weights;
 };
 
-// Every warp takes chunks of the result, wherever rows begin: long and short rows cost the same.
-template <class Kept>
-__device__ __forceinline__ void copy_chunks(const Copy<Kept>& copy, const int32_t* out_offsets) {
+// Every warp takes chunks of the result, wherever rows begin: long and short rows cost the same. first_kept(row) is the
+// first value that a row keeps.
+template <class Kept, class First>
+__device__ __forceinline__ void copy_chunks(const Copy<Kept>& copy, const int32_t* out_offsets, First first_kept) {
   const auto& [values, weights, capacity, kept, rows, out_capacity, out_values, out_weights] = copy;
   const int64_t count = min(max(int64_t(out_offsets[rows]), int64_t(0)), out_capacity);
   const int64_t chunks = (count + kChunk - 1) / kChunk;
@@ -115,7 +116,7 @@ __device__ __forceinline__ void copy_chunks(const Copy<Kept>& copy, const int32_
     const int64_t begin = chunk * kChunk, end = min(begin + kChunk, count);
     const int64_t first = row_of_warp(out_offsets, rows, begin);
     if (end == begin + kChunk && out_offsets[first + 1] >= end) {
-      const int64_t from = kept(first).begin + begin - out_offsets[first];
+      const int64_t from = first_kept(first) + begin - out_offsets[first];
       if (from < 0 || from + kChunk > capacity) continue;  // only where offsets do not ascend
       copy_chunk(values + from, out_values + begin);
       if (weights) copy_chunk(weights + from, out_weights + begin);
@@ -124,7 +125,7 @@ __device__ __forceinline__ void copy_chunks(const Copy<Kept>& copy, const int32_
     const int64_t last = row_of_warp(out_offsets, rows, end - 1);
     for (int64_t place = begin + lane; place < end; place += 32) {
       const int64_t row = row_of(out_offsets, first, last, place);
-      const int64_t from = kept(row).begin + place - out_offsets[row];
+      const int64_t from = first_kept(row) + place - out_offsets[row];
       if (from < 0 || from >= capacity) continue;
       out_values[place] = values[from];
       if (weights) out_weights[place] = weights[from];
@@ -135,20 +136,26 @@ __device__ __forceinline__ void copy_chunks(const Copy<Kept>& copy, const int32_
 template <class Kept>
 __global__ void __launch_bounds__(kThreads, 6) copy_kernel(Copy<Kept> copy, const int32_t* out_offsets) {
   wait_for_stream();
-  copy_chunks(copy, out_offsets);
+  copy_chunks(copy, out_offsets, [&](int64_t row) { return copy.kept(row).begin; });
 }
 
-// Of so few rows every block finds out by itself where they begin, rather than wait for another launch.
+// Of so few rows every block finds out by itself where they begin and what they keep, rather than wait for another launch
+// or, chunk by chunk, for memory.
 constexpr int kFewRows = 2048;
 template <class Kept>
 __global__ void __launch_bounds__(kThreads, 6) copy_few_kernel(Copy<Kept> copy, int32_t* out_offsets) {
   wait_for_stream();
-  __shared__ int32_t begins[kFewRows + 1];
+  __shared__ int32_t begins[kFewRows + 1], kept[kFewRows];
+  const auto length = [&](int64_t row) {
+    const Segment segment = copy.kept(row);
+    kept[row] = int32_t(segment.begin);
+    return uint32_t(segment.end - segment.begin);
+  };
   // The sums are of unsigned numbers; the numbers are the same.
-  offsets_of_block<kFewRows / kThreads>(LengthOf<Kept>{copy.kept}, copy.rows, reinterpret_cast<uint32_t*>(begins));
+  offsets_of_block<kFewRows / kThreads>(length, copy.rows, reinterpret_cast<uint32_t*>(begins));
   __syncthreads();
   for (int64_t i = grid_thread(); i <= copy.rows; i += grid_threads()) out_offsets[i] = begins[i];
-  copy_chunks(copy, begins);
+  copy_chunks(copy, begins, [&](int64_t row) { return int64_t(kept[row]); });
 }
 
 template <class Kept>
