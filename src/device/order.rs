@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,11 +92,16 @@ impl Order {
     ) -> (MutexGuard<'_, Users>, recording::Held) {
         loop {
             let users = self.users();
-            let awaited: Vec<_> = awaited(&users).into_iter().cloned().collect();
-            let is_awaited = |address| awaited.iter().any(|stream| stream.cu_stream().addr() == address);
+            // Looked up only while another thread records.
+            let known = OnceCell::new();
+            let is_awaited = |address| {
+                let known = known.get_or_init(|| awaited(&users));
+                known.iter().any(|stream| stream.cu_stream().addr() == address)
+            };
             if let Some(held) = recording::hold(is_awaited) {
                 return (users, held);
             }
+            let awaited: Vec<_> = awaited(&users).into_iter().cloned().collect();
             drop(users);
             awaited.iter().for_each(|stream| drop(recording::hold_launched(stream)));
         }
