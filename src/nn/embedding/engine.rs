@@ -108,8 +108,8 @@ impl EmbeddingEngine {
         self.partitioner.clone()
     }
 
-    /// Gives physical tables that are combined alone, not tiled, streams of their own: their work, which is
-    /// often too little for a device, then runs beside the rest, whatever stream calls are given. Buffers that
+    /// Gives physical tables that are combined alone, not tiled, streams of their own: their lookups, gradients
+    /// and updates, often too little for a device, then run beside the rest, whatever stream calls are given. Buffers that
     /// it has to do with are ordered as always. Not with several ranks: [`EmbeddingEngine::shard`] ends it.
     ///
     /// # Errors
