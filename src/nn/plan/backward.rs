@@ -26,10 +26,8 @@ impl Plan {
             network.begin_sums(communicator.as_ref(), stream)?;
             self.sums_begun = true;
         }
-        // Likewise in a graph, which is a whole update: the parameters move.
-        if rows > 0 && self.records_update && network.tiles_know_the_weight(inputs) {
+        if self.parameters_move_early() {
             self.move_parameters(self.pending_batches + 1)?;
-            self.parameters_have_moved = true;
         }
         let (inputs, embeddings) = (&mut self.inputs, &mut self.embeddings);
         let (network, d_prediction, stream) = (&mut self.network, &self.d_prediction, &self.stream);

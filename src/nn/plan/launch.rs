@@ -45,14 +45,13 @@ impl Plan {
         let preparer = self.preparer.clone();
         let behind: Vec<&Stream> = preparer.streams().collect();
         let Some(mut graph) = self.graph.take() else { return self.train(Some(batch), false) };
-        (self.records_update, self.parameters_have_moved) = (true, false);
+        self.records_update = true;
         let turn = graph.launch(&behind, || {
             let turn = self.train(Some(batch), false)?;
             self.apply_gradients()?;
             Ok(turn)
         });
-        // Of a step that failed, too: the next update is one of its own.
-        (self.records_update, self.parameters_have_moved) = (false, false);
+        self.records_update = false;
         self.graph = Some(graph);
         turn
     }

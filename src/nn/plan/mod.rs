@@ -93,9 +93,8 @@ pub struct Plan {
     batches_an_update: Option<usize>,
     /// Whether their dense gradients are being added up over the ranks.
     sums_begun: bool,
-    /// Whether a graph is recorded, which has the update too; and whether that has moved the parameters already.
+    /// Whether a graph is recorded, which has the update too.
     records_update: bool,
-    parameters_have_moved: bool,
     label: Buffer<f32>,
     loss_value: Buffer<f32>,
     d_prediction: Buffer<f32>,
@@ -182,7 +181,6 @@ impl Plan {
             batches_an_update: None,
             sums_begun: false,
             records_update: false,
-            parameters_have_moved: false,
             label: Buffer::zeros(0, &stream)?,
             loss_value: Buffer::zeros(1, &stream)?,
             d_prediction: Buffer::zeros(0, &stream)?,
@@ -226,8 +224,8 @@ impl Plan {
     /// Says that every update takes so many batches. With several ranks the dense gradients are then added
     /// up during the last one's backward pass; else by [`Plan::apply_gradients`]. With one rank on a CUDA device, a
     /// batch of up to 2048 rows that is an update of its own is also learned from when it is trained on, as one graph,
-    /// whatever [`PendingStep::wait`] then says of it, and nothing is left to apply. The result is the same, but that of a
-    /// step that fails for want of memory parameters may have moved already.
+    /// whatever [`PendingStep::wait`] then says of it, and nothing is left to apply. The result is the same; only if such a
+    /// step fails for want of memory, its parameters may have moved already.
     pub fn update_every(&mut self, batches: usize) {
         self.batches_an_update = Some(batches);
     }
@@ -329,10 +327,15 @@ impl Plan {
             communicator.join_sums(&self.spare)?;
             ranks = communicator.world_size();
         }
-        if !std::mem::take(&mut self.parameters_have_moved) {
+        if !self.parameters_move_early() {
             self.move_parameters(batches * ranks)?;
         }
         self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
+    }
+
+    /// Whether the parameters are moved within the backward pass, as soon as all that they learn is there.
+    fn parameters_move_early(&self) -> bool {
+        self.records_update && self.network.tiles_know_the_weight(&self.inputs)
     }
 
     /// Moves the parameters by the mean gradient of so many batches, beside what does not want them before the next
