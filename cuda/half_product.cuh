@@ -53,13 +53,14 @@ __device__ __forceinline__ WgmmaOperand operand(Tile& tile, int part, int line, 
   else return wgmma_operand(tile.at(line, k / 8 * F::kParts + part), kAlong, Tile::kAlongLines);
 }
 
-// sums = the products of `row` and on of a with all columns of b, `depth` deep. Of two parts, the products of
+// sums = the products of `row` and on of a with the columns from `column` on of b, `depth` deep. Of two parts, the products of
 // the low ones come first, while sums are small; those of two low ones are below what rounding makes of it.
 template <class F, bool a_turned, bool b_turned, int depth, int count, class A, class B>
-__device__ __forceinline__ void multiply_tiles(float (&sums)[count], A& a, B& b, int row) {
+__device__ __forceinline__ void multiply_tiles(float (&sums)[count], A& a, B& b, int row,
+                                               int column = 0) {
   const auto add = [&](int a_part, int b_part, int k, bool add) {
     wgmma<F::kBfloat, a_turned, b_turned>(sums, operand<F, a_turned>(a, a_part, row, k),
-                                          operand<F, b_turned>(b, b_part, 0, k), add);
+                                          operand<F, b_turned>(b, b_part, column, k), add);
   };
   wgmma_begin();
   if constexpr (F::kParts == 2) {
@@ -78,21 +79,20 @@ __device__ __forceinline__ void multiply_tiles(float (&sums)[count], A& a, B& b,
 template <int count>
 struct Ring {
   Gate filled[count], free[count];
-  // One thread calls it; so many arrive to fill a stage.
-  __device__ __forceinline__ void make(unsigned fillers) {
+  // One thread calls it; so many arrive to fill a stage, and so many that multiply when they are done with it.
+  __device__ __forceinline__ void make(unsigned fillers, unsigned users = kGroups * kGroupThreads) {
     for (int i = 0; i < count; ++i) {
       filled[i].make(fillers);
-      free[i].make(kGroups * kGroupThreads);  // all that multiply
+      free[i].make(users);
     }
   }
 };
 
-// The stage that an item has in a ring, and its phase.
-template <int count>
+// The stage that an item has in a ring of so many, and its phase.
 struct Slot {
   int stage;
   unsigned phase;
-  __device__ __forceinline__ explicit Slot(int item) : stage(item % count), phase(item / count & 1) {}
+  __device__ __forceinline__ Slot(int item, int count) : stage(item % count), phase(item / count & 1) {}
 };
 
 // A thread's copies of 16 bytes into stages: a stage hears that it is filled when the next one's copies are

@@ -68,7 +68,7 @@ __device__ __forceinline__ void bring_forward(const HalfLayer& layer, const Forw
     for (int i = 0; i < kLines / 4; ++i) to.places[i] = places[i];
   };
   const auto bring = [&](const Look& known, int chunk) {
-    const Slot<kStages> slot(chunk - share.begin);
+    const Slot slot(chunk - share.begin, kStages);
     auto& stage = shared.stage[slot.stage];
     Gate& filled = shared.ring.filled[slot.stage];
     shared.ring.free[slot.stage].wait(slot.phase ^ 1);
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(kProductThreads, 1)
   } else {
     float sums[4 * kSumPacks] = {}, part[4 * kSumPacks];
     for (int chunk = share.begin; chunk < share.end; ++chunk) {
-      const Slot<kStages> slot(chunk - share.begin);
+      const Slot slot(chunk - share.begin, kStages);
       auto& stage = shared.stage[slot.stage];
       shared.ring.filled[slot.stage].wait(slot.phase);
       multiply_tiles<F, false, false, F::kStep>(part, stage.x, stage.weight, group * 64);

@@ -252,17 +252,17 @@ int half_input_gradient(const char* op, const Runs& runs, const OrderFreeTiles& 
     inputs.padded_rows = layer.padded_rows;
     inputs.groups = layer.groups();
     inputs.sums = sums;
-    int64_t most = 0;
+    int64_t steps = 0;
     for (int i = 0; i < runs.count; ++i) {
       inputs.columns[i] = {runs.run[i].first_column, runs.run[i].columns};
-      most = std::max<int64_t>(most, (runs.run[i].columns + Shared::kColumns - 1) / Shared::kColumns);
+      steps += (runs.run[i].columns + kTileColumns - 1) / kTileColumns;
     }
-    // All tiles' blocks are there at once, if that leaves each a range at all.
-    const int64_t room = kMultiprocessors / (int64_t(layer.row_tiles()) * runs.count);
-    const int64_t ranges = std::max<int64_t>(1, std::min(most, room)), blocks = layer.row_tiles() * ranges;
+    // All blocks are there at once, if that leaves each tile a range at all.
+    const int64_t room = kMultiprocessors / layer.row_tiles();
+    const int64_t ranges = std::max<int64_t>(runs.count, std::min(steps, room));
     const auto kernel = sums.of[0].sums ? half_input_kernel<F, false> : half_input_kernel<F, true>;
-    return launch(op, kernel, unsigned(blocks * runs.count), kProductThreads, sizeof(Shared), stream, inputs,
-                  unsigned(blocks), unsigned(ranges));
+    return launch(op, kernel, unsigned(layer.row_tiles() * ranges), kInputThreads, sizeof(Shared), stream, inputs,
+                  unsigned(ranges));
   });
 }
 

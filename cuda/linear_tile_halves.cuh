@@ -81,10 +81,10 @@ struct HalfLayer {
   __host__ __device__ int output_tiles() const { return (outputs + kTileColumns - 1) / kTileColumns; }
   __host__ __device__ int row_tiles() const { return padded_rows / kTileRows; }
   __host__ __device__ int groups() const { return inputs / kUnit; }
-  // Units of a line of the weight; two steps may go beyond the last column.
+  // Units of a line of the weight; a tile of columns may go beyond the last one.
   template <class F>
   __host__ __device__ int64_t weight_units() const {
-    return int64_t(groups() + 2 * F::kStep / kUnit) * F::kParts;
+    return int64_t(groups() + kTileColumns / kUnit) * F::kParts;
   }
 };
 

@@ -2,23 +2,38 @@
 // is made. A block keeps 128 rows of d_y and goes through a range of the columns.
 #pragma once
 
+#include "block_sums.cuh"
 #include "linear_tile_halves.cuh"
+
+#include <type_traits>
 
 namespace recis {
 
+// Four groups multiply, each 64 rows by 64 columns of a stage, as what they do with the products takes longest; one warp
+// brings.
+constexpr int kInputGroups = 4, kInputUsers = kInputGroups * kGroupThreads, kInputThreads = kInputUsers + 32;
+constexpr int kGroupColumns = 64;
+
 template <class F>
 struct InputShared {
-  static constexpr int kStages = 4, kColumns = 128 / F::kParts;  // of a stage: two patches of the weight
+  static constexpr int kStages = F::kParts == 1 ? 4 : 2;
+  static constexpr int kFewStages = kStages - 1;  // beside sums of the block's own
+  static constexpr int kUnits = kTileColumns / kUnit, kPatches = kTileColumns / F::kStep;  // of a stage
   LineTile8<kTileRows, kTileColumns / kUnit * F::kParts> d_y;
   struct Stage {
-    UnitTile<kTileColumns, kColumns / kUnit * F::kParts> weight;
-    uint32_t places[kColumns / kUnit][kTileRows];  // of the positions that have some of the columns
-    float unscale[2], norm[2];                     // of the patches
+    UnitTile<kTileColumns, kUnits * F::kParts> weight;
+    uint32_t places[kUnits][kTileRows];  // of the positions that have some of the columns
+    float unscale[kPatches], norm[kPatches];
   } stage[kStages];
+  uint32_t more[F::kParts == 1 ? 30 << 8 : 1];  // for the sums, behind the stages that they take
   Ring<kStages> ring;
   Gate d_y_filled;
+  Gate summed;                     // the block's own sums
   uint32_t most_row, most_column;  // bits of the largest norms
   uint32_t terms;                  // of a sum, at most
+
+  static constexpr int64_t kSumWords = (kStages - kFewStages) * int64_t(sizeof(Stage)) / 4 + int64_t(sizeof more) / 4;
+  __device__ __forceinline__ BlockSums block_sums() { return BlockSums(stage + kFewStages); }
 };
 
 // Sums of up to 2^kMostLogTerms terms of factors in one part are in pairs. A typical term has 3.5 bits less than the
@@ -41,6 +56,8 @@ struct HalfInputs {
   struct Columns {
     int first, count;
   } columns[kMaxTiles];  // of each tile
+
+  __host__ __device__ int row_tiles() const { return padded_rows / kTileRows; }
 };
 // One of them.
 struct HalfInput {
@@ -58,27 +75,62 @@ struct HalfInput {
         sums(all.sums.of[tile]) {}
 };
 
+// Whether blocks keep a tile's sums to themselves, if they are in pairs: they fit, and what a block hands on is less than
+// it has added.
+template <class F, bool unordered>
+__device__ __forceinline__ bool keeps_sums(const HalfInputs& tiles, int tile, int ranges) {
+  if (F::kParts != 1 || unordered) return false;
+  const OrderFree& sums = tiles.sums.of[tile];
+  const int64_t count = order_free_rows(sums).count, positions = tiles.columns[tile].count / sums.dim;
+  return BlockSums::words(count, sums.dim) <= InputShared<F>::kSumWords &&
+         2 * count * ranges <= int64_t(kTileRows) * positions;
+}
+
+// A block's tile, and its share of the tile's steps along the columns.
+struct InputShare {
+  int tile, begin, end;
+  bool is_first;  // of the tile's
+};
+// Ranges are dealt to tiles by how long their columns take, each has one at least.
+template <class F, bool unordered>
+__device__ __forceinline__ InputShare input_share(const HalfInputs& tiles, int range, int ranges) {
+  constexpr int kKept = 2, kOthers = 3;  // how long columns take: memory adds slowly
+  const auto work = [&](int tile) {
+    return int64_t(tiles.columns[tile].count) * (keeps_sums<F, unordered>(tiles, tile, ranges) ? kKept : kOthers);
+  };
+  const int count = tiles.sums.count;
+  int64_t all = 0, before = 0;
+  for (int tile = 0; tile < count; ++tile) all += work(tile);
+  int tile = 0, first = 0, next;
+  for (;; ++tile, first = next) {
+    before += work(tile);
+    next = tile + 1 + int((ranges - count) * before / all);
+    if (range < next) break;
+  }
+  const int64_t steps = (tiles.columns[tile].count + kTileColumns - 1) / kTileColumns, own = range - first;
+  return {tile, int(steps * own / (next - first)), int(steps * (own + 1) / (next - first)), own == 0};
+}
+
 // The largest of some norms, by all threads of a block; there behind the barrier that follows.
 __device__ __forceinline__ void find_most(const float* norms, int count, uint32_t& most) {
   uint32_t mine = 0;  // the bits of positive floats are in their order
-  for (int i = int(threadIdx.x); i < count; i += kProductThreads) mine = max(mine, __float_as_uint(norms[i]));
+  for (int i = int(threadIdx.x); i < count; i += kInputThreads) mine = max(mine, __float_as_uint(norms[i]));
   mine = __reduce_max_sync(~0u, mine);
   if (threadIdx.x % 32 == 0) atomicMax(&most, mine);
 }
 // Likewise a sum.
 __device__ __forceinline__ void add_up(const uint32_t* counts, int count, uint32_t& sum) {
   uint32_t mine = 0;
-  for (int i = int(threadIdx.x); i < count; i += kProductThreads) mine += counts[i];
+  for (int i = int(threadIdx.x); i < count; i += kInputThreads) mine += counts[i];
   mine = __reduce_add_sync(~0u, mine);
   if (threadIdx.x % 32 == 0) atomicAdd(&sum, mine);
 }
 
 // By one warp.
 template <class F>
-__device__ __forceinline__ void bring_input(const HalfInput& p, const uint32_t* places, int first_row, int begin,
-                                            int end, InputShared<F>& shared) {
+__device__ __forceinline__ void bring_input(const HalfInput& p, const uint32_t* places, int first_row,
+                                            const InputShare& share, int stages, InputShared<F>& shared) {
   using Shared = InputShared<F>;
-  constexpr int kGroups = Shared::kColumns / kUnit;
   const int lane = int(threadIdx.x) % 32;
   if (lane == 0) {
     shared.d_y_filled.arrive_expecting(sizeof shared.d_y.bytes);
@@ -88,33 +140,34 @@ __device__ __forceinline__ void bring_input(const HalfInput& p, const uint32_t* 
   }
   // What the first lane says of a tile's patches.
   struct Look {
-    float unscale[2], norm[2];
+    float unscale[Shared::kPatches], norm[Shared::kPatches];
   };
   const auto look = [&](int tile) {
     Look look;
-    for (int patch = 0; patch < 2; ++patch) {
-      const int group = min(p.first_column / kUnit + tile * kGroups + patch * (kGroups / 2), p.groups - 1);
+    for (int patch = 0; patch < Shared::kPatches; ++patch) {
+      const int unit = tile * Shared::kUnits + patch * (F::kStep / kUnit);
+      const int group = min(p.first_column / kUnit + unit, p.groups - 1);
       look.unscale[patch] = p.weight.unscale[group];
       look.norm[patch] = p.weight.norm[group];
     }
     return look;
   };
-  Look next = look(begin);
-  for (int tile = begin; tile < end; ++tile) {
-    const Slot<Shared::kStages> slot(tile - begin);
+  Look next = look(share.begin);
+  for (int tile = share.begin; tile < share.end; ++tile) {
+    const Slot slot(tile - share.begin, stages);
     auto& stage = shared.stage[slot.stage];
     Gate& filled = shared.ring.filled[slot.stage];
-    const int first = tile * Shared::kColumns, last = min(first + Shared::kColumns, p.columns) - 1;
+    const int first = tile * kTileColumns, last = min(first + kTileColumns, p.columns) - 1;
     const int position = first / p.sums.dim, positions = last / p.sums.dim - position + 1;
     shared.ring.free[slot.stage].wait(slot.phase ^ 1);
     if (lane == 0) {
-      for (int patch = 0; patch < 2; ++patch) {
+      for (int patch = 0; patch < Shared::kPatches; ++patch) {
         stage.unscale[patch] = next.unscale[patch];
         stage.norm[patch] = next.norm[patch];
       }
       filled.arrive_expecting(unsigned(sizeof stage.weight.bytes + positions * sizeof *stage.places));
       filled.copy_async(stage.weight.bytes,
-                        p.weight.units + int64_t(p.first_column / kUnit + tile * kGroups) * F::kParts * kTileColumns,
+                        p.weight.units + int64_t(p.first_column / kUnit + tile * Shared::kUnits) * F::kParts * kTileColumns,
                         sizeof stage.weight.bytes);
     }
     __syncwarp();
@@ -129,25 +182,31 @@ __device__ __forceinline__ void bring_input(const HalfInput& p, const uint32_t* 
 __device__ __forceinline__ int log_above(uint32_t bits) { return min(max(int(bits >> 23) - 126, -126), 126); }
 __device__ __forceinline__ float power_of_two(int log) { return __uint_as_float(uint32_t(log + 127) << 23); }
 
-// Not of infinities and NaN: their neighbour must not notice.
-__device__ __forceinline__ int whole_of(float x) { return x - x == 0 ? __float2int_rn(x) : 0; }
+// Two terms of a row for each of some units.
+template <int count>
+struct Terms {
+  static constexpr int kCount = count;
+  float2 of[count];
+};
 
-// So many blocks a tile.
+// A block for every range of columns of 128 rows.
 template <class F, bool unordered>
-__global__ void __launch_bounds__(kProductThreads, 1)
-    half_input_kernel(const HalfInputs tiles, unsigned blocks, unsigned ranges) {
+__global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const HalfInputs tiles, unsigned ranges) {
   wait_for_stream();
 #if defined(RECIS_WGMMA) || defined(RECIS_SIMT)
   using Shared = InputShared<F>;
-  constexpr int kUnits = Shared::kColumns / kUnit;
+  constexpr int kUnits = kGroupColumns / kUnit, kPatchUnits = F::kStep / kUnit, kPatches = kUnits / kPatchUnits;
   auto& shared = *dynamic_shared<Shared>();
-  const int own_block = int(blockIdx.x % blocks);
-  const HalfInput p(tiles, int(blockIdx.x / blocks));
+  const int row_tile = int(blockIdx.x) % tiles.row_tiles(), first_row = row_tile * kTileRows;
+  const InputShare share =
+      input_share<F, unordered>(tiles, int(blockIdx.x) / tiles.row_tiles(), int(ranges));
+  const HalfInput p(tiles, share.tile);
   const HalfDirectory::Run* const run = tiles.directory->find(p.first_column);
   if (!run || run->columns != p.columns || run->dim != p.sums.dim) return;
   if (threadIdx.x == 0) {
-    shared.ring.make(1);
+    shared.ring.make(1, kInputUsers);
     shared.d_y_filled.make(1);
+    shared.summed.make(kInputUsers);
     shared.most_row = shared.most_column = shared.terms = 0;
   }
   __syncthreads();
@@ -157,105 +216,160 @@ __global__ void __launch_bounds__(kProductThreads, 1)
     add_up(run->repeats, run->blocks, shared.terms);
     __syncthreads();
   }
-  const int row_tiles = p.padded_rows / kTileRows, first_row = own_block % row_tiles * kTileRows;
-  const int64_t range = own_block / row_tiles, steps = (p.columns + Shared::kColumns - 1) / Shared::kColumns;
-  const int begin = int(steps * range / ranges), end = int(steps * (range + 1) / ranges);
-  const int group = int(threadIdx.x) / kGroupThreads, lane = int(threadIdx.x) % 32;
-  if (group == kGroups) {
-    if (threadIdx.x % kGroupThreads < 32) bring_input<F>(p, run->places, first_row, begin, end, shared);
-    return;
-  }
-  const int line = int(threadIdx.x) / 32 * 16 + lane / 4, row = first_row + line;
   const OrderFreeRows rows = order_free_rows(p.sums);
-  float row_unscale = p.d_y.unscale[row / F::kStep], column_share = 1;
-  bool in_pairs = false;
-  int class_log = 1, log_most = 0, log_row[2] = {};
+  bool in_pairs = false, keeps = false;
+  int bits = 0, log_terms = 0, class_log = 1, log_most_row = 0, log_most_column = 0;
   if constexpr (!unordered) {
-    // To whole units by powers of two: nothing else is rounded. No product of a row and a column is above that of
-    // their norms.
-    const int log_terms = 32 - __clz(int(max(shared.terms, 1u) - 1));
-    const int log_most_row = log_above(shared.most_row), log_most_column = log_above(shared.most_column);
+    log_terms = 32 - __clz(int(max(shared.terms, 1u) - 1));
+    log_most_row = log_above(shared.most_row), log_most_column = log_above(shared.most_column);
     class_log = Pairs<F>::class_log(log_terms);
     in_pairs = log_terms <= Pairs<F>::kMostLogTerms && int(rows.classes) * class_log >= Pairs<F>::kReach;
-    const int bits = in_pairs ? kPairBits : kSumBits;
-    // In this order: the product of the two powers may be infinite.
+    bits = in_pairs ? kPairBits : kSumBits;
+    if (share.is_first && row_tile == 0 && threadIdx.x == 0)
+      *p.sums.units = {order_free_unit(log_most_row + log_most_column, log_terms, bits), 0, in_pairs, class_log};
+    keeps = in_pairs && keeps_sums<F, unordered>(tiles, share.tile, int(ranges));
+    if (keeps) {
+      shared.block_sums().clear(BlockSums::words(rows.count, p.sums.dim));
+      __syncthreads();
+    }
+  }
+  const int stages = keeps ? Shared::kFewStages : Shared::kStages;
+  const int group = int(threadIdx.x) / kGroupThreads, lane = int(threadIdx.x) % 32;
+  if (group == kInputGroups) {
+    bring_input<F>(p, run->places, first_row, share, stages, shared);
+    return;
+  }
+  const int group_row = group % 2 * 64, group_unit = group / 2 * kUnits;  // where its part of a stage begins
+  const int line = group_row + int(threadIdx.x) % kGroupThreads / 32 * 16 + lane / 4, row = first_row + line;
+  float row_unscale = p.d_y.unscale[row / F::kStep], column_share = 1;
+  int log_row[2] = {};
+  if constexpr (!unordered) {
+    // To whole units by powers of two: nothing else is rounded. No product of a row and a column is above that of
+    // their norms. In this order: the product of the two powers may be infinite.
     row_unscale = row_unscale * power_of_two(-log_most_row) * power_of_two(bits - log_terms);
     column_share = power_of_two(-log_most_column);
-    log_most = log_most_row + log_most_column;
     for (int half = 0; half < 2; ++half) log_row[half] = log_above(__float_as_uint(p.d_y.norm[row + 8 * half]));
-    if (own_block == 0 && threadIdx.x == 0)
-      *p.sums.units = {order_free_unit(log_most, log_terms, bits), 0, in_pairs, class_log};
   }
-  const int dim = p.sums.dim, embedding_units = dim / kUnit;
-  unsigned long long* const sums = (in_pairs ? own_pairs(p.sums, rows) : own_sums(p.sums, rows)) + lane % 4;
+  const int dim = p.sums.dim, embedding_units = dim / kUnit, log_most = log_most_row + log_most_column;
+  unsigned long long* const own = in_pairs ? own_pairs(p.sums, rows) : own_sums(p.sums, rows);
+  unsigned long long* const sums = own + lane % 4;
   const uint32_t class_words = rows.count * uint32_t(dim / 2);
   float* const d_embeddings = p.sums.d_embeddings + int64_t(rows.first) * dim + lane % 4 * 2;
   shared.d_y_filled.wait(0);
-  for (int tile = begin; tile < end; ++tile) {
-    const Slot<Shared::kStages> slot(tile - begin);
+  for (int tile = share.begin; tile < share.end; ++tile) {
+    const Slot slot(tile - share.begin, stages);
     auto& stage = shared.stage[slot.stage];
-    const int first_unit = tile * kUnits;
-    float part[Shared::kColumns / 2];
+    const int stage_unit = tile * Shared::kUnits, first_unit = stage_unit + group_unit;
+    float part[kGroupColumns / 2];
     shared.ring.filled[slot.stage].wait(slot.phase);
-    multiply_tiles<F, false, true, kTileColumns>(part, shared.d_y, stage.weight, group * 64);
-    float by[2][2];     // what makes whole units of a patch's terms in the two rows
-    uint32_t to[2][2];  // where the sums of their class begin
+    multiply_tiles<F, false, true, kTileColumns>(part, shared.d_y, stage.weight, group_row, group_unit * kUnit);
+    float by[kPatches][2];     // what makes whole units of a patch's terms in the two rows
+    uint32_t to[kPatches][2];  // where the sums of their class begin
 #pragma unroll
-    for (int patch = 0; patch < 2; ++patch)
+    for (int patch = 0; patch < kPatches; ++patch)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int below = log_most - log_row[half] - log_above(__float_as_uint(stage.norm[patch]));
+        const int of_stage = group_unit / kPatchUnits + patch;
+        const int below = log_most - log_row[half] - log_above(__float_as_uint(stage.norm[of_stage]));
         int which = 0;
         for (int c = 1; c < int(kMostClasses); ++c) which += in_pairs && c < int(rows.classes) && below >= c * class_log;
         by[patch][half] =
-            unscale_of(row_unscale * power_of_two(which * class_log), stage.unscale[patch] * column_share);
+            unscale_of(row_unscale * power_of_two(which * class_log), stage.unscale[of_stage] * column_share);
         to[patch][half] = which * class_words;
       }
     wgmma_wait();
-    // Calls add(offset, terms, to) for every two terms, where they are among the gradients of embeddings, and where the
-    // sums of their class begin.
-    const auto for_each_term = [&](auto add) {
-      int position = 0, unit = first_unit % embedding_units;
+    float rest = 0;  // not a number, if a term is none or infinite
 #pragma unroll
-      for (int j = 0; j < kUnits; ++j) {
-        if (first_unit + j == p.columns / kUnit) break;
+    for (int i = 0; i < kGroupColumns / 2; ++i) {
+      part[i] *= by[i / 4 / kPatchUnits][i / 2 % 2];
+      rest = fmaf(part[i], 0, rest);
+    }
+    // Calls add(offset, to, terms...) for every embedding's terms of this thread: where it is among all, where the sums
+    // of their class begin, and two for each of its units. Embeddings have that many, or if it is 0 each unit comes by
+    // itself.
+    const auto for_each_row = [&](auto constant, auto add) {
+      constexpr int kWhole = decltype(constant)::value, kStep = kWhole > 0 ? kWhole : 1, kSteps = kUnits / kStep;
+      int position = first_unit / embedding_units - stage_unit / embedding_units;
+      int unit = kWhole > 0 ? 0 : first_unit % embedding_units;
+      const int units = p.columns / kUnit - first_unit;
+      uint32_t offsets[kSteps][2];
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          const uint32_t place = stage.places[position][line + 8 * half];
-          if (place >= rows.count) continue;  // it is nowhere, or the table is another one
-          const int patch = j / (kUnits / 2);
-          const float share = by[patch][half];
-          add(place * uint32_t(dim) + uint32_t(unit * kUnit),
-              float2{part[4 * j + 2 * half] * share, part[4 * j + 2 * half + 1] * share}, to[patch][half]);
+          const uint32_t place = step * kStep < units ? stage.places[position][line + 8 * half] : kNowhere;
+          // It may be nowhere, or the table another one.
+          offsets[step][half] = place < rows.count ? place * uint32_t(dim) + uint32_t(unit * kUnit) : kNowhere;
         }
-        if (++unit == embedding_units) unit = 0, ++position;
+        if (kWhole > 0 || ++unit == embedding_units) unit = 0, ++position;
+      }
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          if (offsets[step][half] == kNowhere) continue;
+          Terms<kStep> terms;
+#pragma unroll
+          for (int j = 0; j < kStep; ++j) {
+            const int i = 4 * (step * kStep + j) + 2 * half;
+            terms.of[j] = {part[i], part[i + 1]};
+          }
+          add(offsets[step][half], to[step * kStep / kPatchUnits][half], terms);
+        }
+    };
+    using Any = std::integral_constant<int, 0>;
+    // The usual sizes have loops of their own.
+    const auto for_each_row_fast = [&](auto add) {
+      if (embedding_units == 1) for_each_row(std::integral_constant<int, 1>(), add);
+      else if (embedding_units == 2) for_each_row(std::integral_constant<int, 2>(), add);
+      else if (embedding_units == 4) for_each_row(std::integral_constant<int, 4>(), add);
+      else for_each_row(Any(), add);
+    };
+    const auto add_pairs = [&](uint32_t offset, uint32_t to, const auto& terms) {
+      if (keeps && to == 0) {
+        const uint32_t place = BlockSums::place(offset, lane % 4);
+        for (int j = 0; j < terms.kCount; ++j)
+          shared.block_sums().add(place, j, __float2int_rn(terms.of[j].x), __float2int_rn(terms.of[j].y));
+        return;
+      }
+      unsigned long long* const first = sums + (to + offset / 2);
+      for (int j = 0; j < terms.kCount; ++j)
+        add_term(first + j * (kUnit / 2), pair_of(__float2int_rn(terms.of[j].x), __float2int_rn(terms.of[j].y)));
+    };
+    const auto add_each = [&](uint32_t offset, uint32_t, const auto& terms) {
+      for (int j = 0; j < terms.kCount; ++j) {
+        add_term(sums + offset + j * kUnit, __float2ll_rn(terms.of[j].x));
+        add_term(sums + offset + j * kUnit + 4, __float2ll_rn(terms.of[j].y));
       }
     };
     if constexpr (unordered) {
-      for_each_term([&](uint32_t offset, float2 terms, uint32_t) {
-        add_unordered(d_embeddings + offset, terms);
+      for_each_row_fast([&](uint32_t offset, uint32_t, const auto& terms) {
+        for (int j = 0; j < terms.kCount; ++j) add_unordered(d_embeddings + offset + j * kUnit, terms.of[j]);
       });
+    } else if (rest != 0) {
+      // Terms that are no numbers, or infinite, go to the gradient itself, and their neighbours must not notice.
+      const auto take = [&](float& term, float* to) {
+        if (term - term == 0) return;
+        atomicAdd(to, term);
+        term = 0;
+      };
+      for_each_row(Any(), [&](uint32_t offset, uint32_t to, auto terms) {
+        take(terms.of[0].x, d_embeddings + offset);
+        take(terms.of[0].y, d_embeddings + offset + 1);
+        if (in_pairs) add_pairs(offset, to, terms);
+        else add_each(offset, to, terms);
+      });
+    } else if (in_pairs) {
+      for_each_row_fast(add_pairs);
     } else {
-      float all = 0;  // not a number, if a term is none or infinite
-      const auto note = [&](float2 terms) { all = fmaf(terms.x, 0, fmaf(terms.y, 0, all)); };
-      if (in_pairs)
-        for_each_term([&](uint32_t offset, float2 terms, uint32_t to) {
-          note(terms);
-          add_term(sums + to + offset / 2, pair_of(whole_of(terms.x), whole_of(terms.y)));
-        });
-      else
-        for_each_term([&](uint32_t offset, float2 terms, uint32_t) {
-          note(terms);
-          add_term(sums + offset, __float2ll_rn(terms.x));
-          add_term(sums + offset + 4, __float2ll_rn(terms.y));
-        });
-      if (all != 0)
-        for_each_term([&](uint32_t offset, float2 terms, uint32_t) {
-          if (terms.x - terms.x != 0) atomicAdd(d_embeddings + offset, terms.x);
-          if (terms.y - terms.y != 0) atomicAdd(d_embeddings + offset + 1, terms.y);
-        });
+      for_each_row_fast(add_each);
     }
     shared.ring.free[slot.stage].arrive();
+  }
+  if (keeps) {
+    shared.summed.arrive();
+    shared.summed.wait(0);
+    shared.block_sums().hand_on(own, class_words, int(threadIdx.x), kInputUsers);
   }
 #endif
 }

@@ -68,7 +68,7 @@ __device__ __forceinline__ void bring_weight(const HalfLayer& layer, const Weigh
         to.places[j][m] = reinterpret_cast<const Pack<uint32_t>*>(places[j] + step * F::kStep)[m];
   };
   const auto bring = [&](const Look& known, int step) {
-    const Slot<kStages> slot(before + step);
+    const Slot slot(before + step, kStages);
     auto& stage = shared.stage[slot.stage];
     Gate& filled = shared.ring.filled[slot.stage];
     shared.ring.free[slot.stage].wait(slot.phase ^ 1);
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kProductThreads, 1)
   for (unsigned i = blockIdx.x; i < tiles; i += gridDim.x, before += steps) {
     float sums[64] = {}, part[64];
     for (int step = 0; step < steps; ++step) {
-      const Slot<kStages> slot(before + step);
+      const Slot slot(before + step, kStages);
       auto& stage = shared.stage[slot.stage];
       shared.ring.filled[slot.stage].wait(slot.phase);
       multiply_tiles<F, true, true, F::kStep>(part, stage.d_y, stage.x, group * 64);

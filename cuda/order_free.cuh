@@ -40,7 +40,7 @@ struct OrderFree {
 struct OrderFreeRows {
   uint32_t first, count, copies, pair_copies, classes;
 };
-constexpr int64_t kSumsBytes = 12 << 20;
+constexpr int64_t kSumsBytes = 3 << 20;
 constexpr uint32_t kMostSums = 8, kMostClasses = 4, kMostPairs = 2 * kMostSums / kMostClasses;
 __device__ __forceinline__ OrderFreeRows order_free_rows(const OrderFree& of) {
   uint32_t first = 0, count = of.unique;
@@ -75,12 +75,12 @@ __device__ __forceinline__ double order_free_unit(int log_largest, int log_terms
   return __longlong_as_double(int64_t(log_largest + log_terms - bits + kBias) << 52);
 }
 
-// Adds a term, in units.
+// Adds a term, in units. No kernel reads what it adds to: loads may go past it.
 __device__ __forceinline__ void add_term(unsigned long long* sum, long long term) {
 #ifdef RECIS_SIMT
   atomicAdd(sum, static_cast<unsigned long long>(term));
 #else
-  asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(sum), "l"(term) : "memory");
+  asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(sum), "l"(term));
 #endif
 }
 
@@ -96,7 +96,7 @@ __device__ __forceinline__ int high_of(unsigned long long pair) {
 // Adds two neighbours to a gradient, in whatever order.
 __device__ __forceinline__ void add_unordered(float* to, float2 terms) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("red.relaxed.gpu.global.add.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(terms.x), "f"(terms.y) : "memory");
+  asm volatile("red.relaxed.gpu.global.add.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(terms.x), "f"(terms.y));
 #else
   atomicAdd(to, terms.x);
   atomicAdd(to + 1, terms.y);
