@@ -80,13 +80,14 @@ bool kernels_wait();
 bool kernels_have_wgmma();
 #endif
 
-// Enqueues a kernel. The only place that launches. Where kernels wait themselves, the device begins a
-// kernel as soon as it has room, not after the one before has ended: that saves most of what a launch costs.
+// Enqueues a kernel, whose blocks are in clusters of so many. The only place that launches. Where kernels wait
+// themselves, the device begins a kernel as soon as it has room, not after the one before has ended: that saves most of
+// what a launch costs.
 template <class... Parameters, class... Arguments>
-int launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
-           recis_stream_t stream, Arguments&&... arguments) {
+int launch_clusters(unsigned cluster, const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                    size_t shared_bytes, recis_stream_t stream, Arguments&&... arguments) {
 #ifdef RECIS_SIMT
-  (void)stream;
+  (void)stream, (void)cluster;
   auto run = [&] { kernel(Parameters(arguments)...); };
   auto thread = [](void* run_once) { (*static_cast<decltype(run)*>(run_once))(); };
   simt::launch(op, grid, block, shared_bytes, thread, &run);
@@ -97,22 +98,36 @@ int launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block,
   cudaError_t error = cudaSuccess;
   if (shared_bytes > kUsualShared)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2]{};
+  unsigned count = 0;
+  if (cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {cluster, 1, 1};
+  }
+  if (kernels_wait()) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = kernels_wait() ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = count;
   if (error == cudaSuccess)
     error = cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...);
   if (error == cudaSuccess) return RECIS_OK;
   cudaGetLastError();  // so that the next launch does not report it
   return fail(RECIS_CUDA_ERROR, op, "launch failed:", cudaGetErrorString(error), location::current());
 #endif
+}
+
+// The same without clusters.
+template <class... Parameters, class... Arguments>
+int launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+           recis_stream_t stream, Arguments&&... arguments) {
+  return launch_clusters(1, op, kernel, grid, block, shared_bytes, stream, std::forward<Arguments>(arguments)...);
 }
 
 constexpr int kThreads = 256;

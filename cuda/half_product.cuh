@@ -75,16 +75,21 @@ __device__ __forceinline__ void multiply_tiles(float (&sums)[count], A& a, B& b,
   wgmma_commit();
 }
 
-// A ring of stages.
-template <int count>
+// A ring of stages. With clusters, their blocks go through their stages together.
+template <int count, int cluster = 1>
 struct Ring {
   Gate filled[count], free[count];
-  // One thread calls it; so many arrive to fill a stage, and so many that multiply when they are done with it.
-  __device__ __forceinline__ void make(unsigned fillers, unsigned users = kGroups * kGroupThreads) {
+  // One thread calls it; so many arrive to fill a stage, and so many warps of a block use it.
+  __device__ __forceinline__ void make(unsigned fillers, unsigned users = kGroups * kGroupThreads / 32) {
     for (int i = 0; i < count; ++i) {
       filled[i].make(fillers);
-      free[i].make(users);
+      free[i].make(cluster * users);
     }
+  }
+  // By a warp that has used a stage.
+  __device__ __forceinline__ void release(int stage) {
+    __syncwarp();
+    if (const int lane = int(threadIdx.x) % 32; lane < cluster) free[stage].template arrive_at<cluster>(lane);
   }
 };
 

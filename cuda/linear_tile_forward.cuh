@@ -7,7 +7,7 @@ namespace recis {
 
 constexpr int kStepUnits = 8;  // of a line in a stage, whatever the format
 
-template <class F>
+template <class F, int cluster>
 struct ForwardShared {
   static constexpr int kStages = 6;
   struct Stage {
@@ -15,7 +15,7 @@ struct ForwardShared {
     UnitTile<kTileColumns, kStepUnits> weight;
     float unscale;
   } stage[kStages];
-  Ring<kStages> ring;
+  Ring<kStages, cluster> ring;
 };
 
 // Sums of a block, as wgmma has them.
@@ -31,10 +31,10 @@ __device__ __forceinline__ ForwardShare forward_share(const HalfLayer& layer, un
           int(chunks * (split + 1) / splits)};
 }
 
-template <class F>
+template <class F, int cluster>
 __device__ __forceinline__ void bring_forward(const HalfLayer& layer, const ForwardShare& share,
-                                              ForwardShared<F>& shared) {
-  constexpr int kStages = ForwardShared<F>::kStages, kLines = kTileRows * kStepUnits / 32;
+                                              ForwardShared<F, cluster>& shared) {
+  constexpr int kStages = ForwardShared<F, cluster>::kStages, kLines = kTileRows * kStepUnits / 32;
   const int warp = int(threadIdx.x) % kGroupThreads / 32, lane = int(threadIdx.x) % 32;
   // A lane brings one unit of each of 32 lines.
   const int unit = lane % kStepUnits, line = lane / kStepUnits * kLines;
@@ -75,7 +75,11 @@ __device__ __forceinline__ void bring_forward(const HalfLayer& layer, const Forw
     if (lane == 0) {
       stage.unscale = known.unscale;
       filled.arrive_expecting(sizeof stage.weight.bytes);
-      filled.copy_async(stage.weight.bytes, known.weight, sizeof stage.weight.bytes);
+      // A cluster's blocks bring the weight's part together.
+      constexpr unsigned kBytes = sizeof stage.weight.bytes / cluster;
+      const unsigned first = Cluster<cluster>::rank() * kBytes;
+      filled.template copy_to_all_async<cluster>(stage.weight.bytes + first,
+                                                 known.weight + first / sizeof(Unit), kBytes);
     }
     unsigned char* const to = stage.x.at(line, unit);
 #pragma unroll
@@ -90,19 +94,20 @@ __device__ __forceinline__ void bring_forward(const HalfLayer& layer, const Forw
   copies.end();
 }
 
-template <class F>
+// In clusters of blocks that have the same steps.
+template <class F, int cluster>
 __global__ void __launch_bounds__(kProductThreads, 1)
     half_forward_kernel(const HalfLayer layer, Pack<float>* partial, unsigned tiles, unsigned splits) {
   wait_for_stream();
 #if defined(RECIS_WGMMA) || defined(RECIS_SIMT)
-  constexpr int kStages = ForwardShared<F>::kStages;
-  auto& shared = *dynamic_shared<ForwardShared<F>>();
+  constexpr int kStages = ForwardShared<F, cluster>::kStages;
+  auto& shared = *dynamic_shared<ForwardShared<F, cluster>>();
   if (threadIdx.x == 0) shared.ring.make(32 + 1);
-  __syncthreads();
+  Cluster<cluster>::sync();
   const ForwardShare share = forward_share(layer, tiles, splits);
   const int group = int(threadIdx.x) / kGroupThreads;
   if (group == kGroups) {
-    bring_forward<F>(layer, share, shared);
+    bring_forward(layer, share, shared);
   } else {
     float sums[4 * kSumPacks] = {}, part[4 * kSumPacks];
     for (int chunk = share.begin; chunk < share.end; ++chunk) {
@@ -112,7 +117,7 @@ __global__ void __launch_bounds__(kProductThreads, 1)
       multiply_tiles<F, false, false, F::kStep>(part, stage.x, stage.weight, group * 64);
       const float unscale = stage.unscale;
       wgmma_wait();
-      shared.ring.free[slot.stage].arrive();
+      shared.ring.release(slot.stage);
 #pragma unroll
       for (int i = 0; i < 4 * kSumPacks; ++i) sums[i] += part[i] * unscale;
     }
@@ -121,6 +126,8 @@ __global__ void __launch_bounds__(kProductThreads, 1)
     for (int j = 0; j < kSumPacks; ++j)
       mine[j * kGroups * kGroupThreads] = {sums[4 * j], sums[4 * j + 1], sums[4 * j + 2], sums[4 * j + 3]};
   }
+  // Others may still write here.
+  if constexpr (cluster > 1) Cluster<cluster>::sync();
 #endif
 }
 

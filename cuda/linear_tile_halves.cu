@@ -98,6 +98,16 @@ auto in_format(recis_precision precision, Run run) {
   return at_precision(precision, [&](auto constant) { return run(Format<constant()>()); });
 }
 
+// What `run` makes of the size of clusters for so many blocks that bring the same.
+constexpr int kMostCluster = 2;
+template <class Run>
+int in_cluster([[maybe_unused]] int blocks, Run run) {
+#ifndef RECIS_SIMT
+  if (blocks % kMostCluster == 0) return run(std::integral_constant<int, kMostCluster>());
+#endif
+  return run(std::integral_constant<int, 1>());
+}
+
 struct Spread {
   unsigned tiles, splits;
 };
@@ -210,14 +220,19 @@ int half_forward(const char* op, const Runs& runs, const float* bias, float* y, 
                  void* memory, void* workspace, recis_stream_t stream) {
   return in_format(size.precision, [&](auto format) {
     using F = decltype(format);
-    static_assert(sizeof(ForwardShared<F>) <= kMostShared);
     Workspace cut(memory);
     const HalfLayer layer = cut_layer<F>(runs, size, cut);
-    const auto [tiles, splits] = forward_spread(layer);
+    const Spread spread = forward_spread(layer);
+    const auto [tiles, splits] = spread;
     auto* const partial = static_cast<Pack<float>*>(workspace);
-    if (int status = launch(op, half_forward_kernel<F>, tiles * splits, kProductThreads, sizeof(ForwardShared<F>),
-                            stream, layer, partial, tiles, splits))
-      return status;
+    const int status = in_cluster(layer.row_tiles(), [&](auto constant) {
+      constexpr int kCluster = decltype(constant)::value;
+      using Shared = ForwardShared<F, kCluster>;
+      static_assert(sizeof(Shared) <= kMostShared);
+      return launch_clusters(kCluster, op, half_forward_kernel<F, kCluster>, spread.tiles * spread.splits,
+                             kProductThreads, sizeof(Shared), stream, layer, partial, spread.tiles, spread.splits);
+    });
+    if (status != RECIS_OK) return status;
     return launch(op, half_reduce_kernel, tiles * kSumPacks, kGroups * kGroupThreads, 0, stream, partial, tiles,
                   splits, layer.row_tiles(), layer.rows, layer.outputs, bias, y);
   });
@@ -227,13 +242,18 @@ int half_weight_gradient(const char* op, const Runs& runs, float* d_weight, cons
                          bool accumulate, void* memory, recis_stream_t stream) {
   return in_format(size.precision, [&](auto format) {
     using F = decltype(format);
-    static_assert(sizeof(WeightShared<F>) <= kMostShared);
     Workspace cut(memory);
     const HalfLayer layer = cut_layer<F>(runs, size, cut);
     int64_t tiles = 0;
     for (int i = 0; i < layer.runs.count; ++i) tiles += column_tiles(layer.runs.run[i]) * layer.output_tiles();
-    return launch(op, half_weight_kernel<F>, unsigned(std::min(tiles, kMultiprocessors)), kProductThreads,
-                  sizeof(WeightShared<F>), stream, layer, unsigned(tiles), d_weight, accumulate);
+    return in_cluster(layer.output_tiles() == 1 ? kMostCluster : 1, [&](auto constant) {
+      constexpr int kCluster = decltype(constant)::value;
+      using Shared = WeightShared<F, kCluster>;
+      static_assert(sizeof(Shared) <= kMostShared);
+      const int64_t blocks = std::min((tiles + kCluster - 1) / kCluster * kCluster, kMultiprocessors);
+      return launch_clusters(kCluster, op, half_weight_kernel<F, kCluster>, unsigned(blocks), kProductThreads,
+                             sizeof(Shared), stream, layer, unsigned(tiles), d_weight, accumulate);
+    });
   });
 }
 

@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
   const HalfDirectory::Run* const run = tiles.directory->find(p.first_column);
   if (!run || run->columns != p.columns || run->dim != p.sums.dim) return;
   if (threadIdx.x == 0) {
-    shared.ring.make(1, kInputUsers);
+    shared.ring.make(1, kInputUsers / 32);
     shared.d_y_filled.make(1);
     shared.summed.make(kInputUsers);
     shared.most_row = shared.most_column = shared.terms = 0;
@@ -364,7 +364,7 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
     } else {
       for_each_row_fast(add_each);
     }
-    shared.ring.free[slot.stage].arrive();
+    shared.ring.release(slot.stage);
   }
   if (keeps) {
     shared.summed.arrive();

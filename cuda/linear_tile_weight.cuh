@@ -6,7 +6,7 @@
 
 namespace recis {
 
-template <class F>
+template <class F, int cluster>
 struct WeightShared {
   static constexpr int kStages = 6, kUnits = kTileColumns / kUnit * F::kParts;  // of a line
   struct Stage {
@@ -14,7 +14,7 @@ struct WeightShared {
     GatheredTile<F::kStep, kUnits> x;
     float unscale;
   } stage[kStages];
-  Ring<kStages> ring;
+  Ring<kStages, cluster> ring;
 };
 
 __host__ __device__ inline int column_tiles(const HalfRun& run) {
@@ -32,10 +32,11 @@ __device__ __forceinline__ WeightTile weight_tile(const HalfLayer& layer, unsign
 }
 
 // Brings a tile's steps; `before` is how many the block's tiles before had.
-template <class F>
+template <class F, int cluster>
 __device__ __forceinline__ void bring_weight(const HalfLayer& layer, const WeightTile& tile, int steps, int before,
-                                             WeightShared<F>& shared, Copies& copies) {
-  constexpr int kStages = WeightShared<F>::kStages, kUnits = WeightShared<F>::kUnits;
+                                             WeightShared<F, cluster>& shared, Copies& copies) {
+  using Shared = WeightShared<F, cluster>;
+  constexpr int kStages = Shared::kStages, kUnits = Shared::kUnits;
   constexpr int kAcross = kUnits / 8, kLines = F::kStep / 4;
   const int warp = int(threadIdx.x) % kGroupThreads / 32, lane = int(threadIdx.x) % 32;
   const HalfRun& run = layer.runs.run[tile.run];
@@ -76,7 +77,11 @@ __device__ __forceinline__ void bring_weight(const HalfLayer& layer, const Weigh
       stage.unscale = known.unscale;
       filled.arrive_expecting(sizeof stage.d_y.bytes);
       const int64_t row = int64_t(tile.output_tile) * layer.padded_rows + step * F::kStep;
-      filled.copy_async(stage.d_y.bytes, layer.d_y.units + row * kUnits, sizeof stage.d_y.bytes);
+      // A cluster's blocks bring the gradient's part together.
+      constexpr unsigned kBytes = sizeof stage.d_y.bytes / cluster;
+      const unsigned first = Cluster<cluster>::rank() * kBytes;
+      filled.template copy_to_all_async<cluster>(stage.d_y.bytes + first,
+                                                 layer.d_y.units + row * kUnits + first / sizeof(Unit), kBytes);
     }
 #pragma unroll
     for (int j = 0; j < kAcross; ++j) {
@@ -94,25 +99,29 @@ __device__ __forceinline__ void bring_weight(const HalfLayer& layer, const Weigh
   bring_by_turns<Look>((warp + kBringers - before % kBringers) % kBringers, steps, look, bring);
 }
 
-template <class F>
+// In clusters of blocks whose tiles are of the same outputs, as many each. If some have none left, they do the last one
+// once more.
+template <class F, int cluster>
 __global__ void __launch_bounds__(kProductThreads, 1)
     half_weight_kernel(const HalfLayer layer, unsigned tiles, float* d_weight, bool accumulate) {
   wait_for_stream();
 #if defined(RECIS_WGMMA) || defined(RECIS_SIMT)
-  constexpr int kStages = WeightShared<F>::kStages;
-  auto& shared = *dynamic_shared<WeightShared<F>>();
+  constexpr int kStages = WeightShared<F, cluster>::kStages;
+  auto& shared = *dynamic_shared<WeightShared<F, cluster>>();
   if (threadIdx.x == 0) shared.ring.make(32 + 1);
-  __syncthreads();
+  Cluster<cluster>::sync();
+  const unsigned end = (tiles + cluster - 1) / cluster * cluster;
   const int steps = layer.padded_rows / F::kStep, group = int(threadIdx.x) / kGroupThreads;
   int before = 0;
   if (group == kGroups) {
     Copies copies;
-    for (unsigned i = blockIdx.x; i < tiles; i += gridDim.x, before += steps)
-      bring_weight<F>(layer, weight_tile(layer, i), steps, before, shared, copies);
+    for (unsigned i = blockIdx.x; i < end; i += gridDim.x, before += steps)
+      bring_weight(layer, weight_tile(layer, min(i, tiles - 1)), steps, before, shared, copies);
     copies.end();
+    if constexpr (cluster > 1) Cluster<cluster>::sync();
     return;
   }
-  for (unsigned i = blockIdx.x; i < tiles; i += gridDim.x, before += steps) {
+  for (unsigned i = blockIdx.x; i < end; i += gridDim.x, before += steps) {
     float sums[64] = {}, part[64];
     for (int step = 0; step < steps; ++step) {
       const Slot slot(before + step, kStages);
@@ -121,10 +130,11 @@ __global__ void __launch_bounds__(kProductThreads, 1)
       multiply_tiles<F, true, true, F::kStep>(part, stage.d_y, stage.x, group * 64);
       const float unscale = stage.unscale;
       wgmma_wait();
-      shared.ring.free[slot.stage].arrive();
+      shared.ring.release(slot.stage);
 #pragma unroll
       for (int k = 0; k < 64; ++k) sums[k] += part[k] * unscale;
     }
+    if (i >= tiles) break;
     const WeightTile tile = weight_tile(layer, i);
     const HalfRun& run = layer.runs.run[tile.run];
     const int output = tile.output_tile * kTileRows + int(threadIdx.x) / 32 * 16 + int(threadIdx.x) % 32 / 4;
@@ -144,6 +154,8 @@ __global__ void __launch_bounds__(kProductThreads, 1)
         *to = value;
       }
   }
+  // Others may still write here.
+  if constexpr (cluster > 1) Cluster<cluster>::sync();
 #endif
 }
 

@@ -104,6 +104,32 @@ __device__ __forceinline__ void mma_bf16(float (&sum)[4], const uint32_t (&a)[4]
 #endif
 }
 
+// Blocks of a cluster run at once and reach each other's shared memory. Without one: a cluster of one block, as on the
+// host always.
+template <int size>
+struct Cluster {
+  __device__ __forceinline__ static int rank() {
+#ifndef RECIS_SIMT
+    if constexpr (size > 1) {
+      unsigned rank;
+      asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+      return int(rank);
+    }
+#endif
+    return 0;
+  }
+  // By all threads of its blocks.
+  __device__ __forceinline__ static void sync() {
+    if constexpr (size == 1) {
+      __syncthreads();
+    } else {
+#ifndef RECIS_SIMT
+      asm volatile("barrier.cluster.arrive;\nbarrier.cluster.wait;\n" ::: "memory");
+#endif
+    }
+  }
+};
+
 // A barrier in shared memory, for threads and copies: its phase ends when as many have arrived as it was made
 // for, and all bytes are there that some of them have said to expect. Made by one thread; the others may use
 // it behind the block's next barrier. What a thread did before it arrives comes before what others do behind
@@ -125,6 +151,19 @@ class Gate {
 #else
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(address()) : "memory");
 #endif
+  }
+  // The same at a cluster's `rank`th block's gate in this one's place.
+  template <int cluster>
+  __device__ __forceinline__ void arrive_at([[maybe_unused]] int rank) {
+    if constexpr (cluster == 1) {
+      arrive();
+    } else {
+#ifndef RECIS_SIMT
+      asm volatile(
+          "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
+          "mbarrier.arrive.shared::cluster.b64 _, [there];\n}\n" ::"r"(address()), "r"(rank) : "memory");
+#endif
+    }
   }
   __device__ __forceinline__ void arrive_expecting(unsigned bytes) {
 #ifdef RECIS_SIMT
@@ -158,6 +197,21 @@ class Gate {
                  "l"(global), "r"(bytes), "r"(address())
                  : "memory");
 #endif
+  }
+  // The same to all blocks of a cluster, each of which expects the bytes at this gate's place.
+  template <int cluster>
+  __device__ __forceinline__ void copy_to_all_async(void* shared, const void* global, unsigned bytes) {
+    if constexpr (cluster == 1) {
+      copy_async(shared, global, bytes);
+    } else {
+#ifndef RECIS_SIMT
+      asm volatile(
+          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;"
+          "\n" ::"r"(unsigned(__cvta_generic_to_shared(shared))),
+          "l"(global), "r"(bytes), "r"(address()), "h"(uint16_t((1 << cluster) - 1))
+          : "memory");
+#endif
+    }
   }
 
  private:
@@ -213,7 +267,8 @@ __device__ __forceinline__ WgmmaOperand wgmma_operand(const void* first, unsigne
 #ifdef RECIS_SIMT
   return {static_cast<const unsigned char*>(first), along, across};
 #else
-  const uint64_t address = __cvta_generic_to_shared(first);
+  // Above these bits is which of a cluster's blocks it is in.
+  const uint64_t address = __cvta_generic_to_shared(first) & 0x3ffff;
   return address >> 4 | uint64_t(along >> 4) << 16 | uint64_t(across >> 4) << 32;
 #endif
 }
