@@ -250,7 +250,9 @@ int half_weight_gradient(const char* op, const Runs& runs, float* d_weight, cons
       constexpr int kCluster = decltype(constant)::value;
       using Shared = WeightShared<F, kCluster>;
       static_assert(sizeof(Shared) <= kMostShared);
-      const int64_t blocks = std::min((tiles + kCluster - 1) / kCluster * kCluster, kMultiprocessors);
+      // No more than take as long: the others are free for what runs beside.
+      const int64_t each = (tiles + kMultiprocessors - 1) / kMultiprocessors, wanted = (tiles + each - 1) / each;
+      const int64_t blocks = (wanted + kCluster - 1) / kCluster * kCluster;
       return launch_clusters(kCluster, op, half_weight_kernel<F, kCluster>, unsigned(blocks), kProductThreads,
                              sizeof(Shared), stream, layer, unsigned(tiles), d_weight, accumulate);
     });

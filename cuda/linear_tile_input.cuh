@@ -25,7 +25,7 @@ struct InputShared {
     uint32_t places[kUnits][kTileRows];  // of the positions that have some of the columns
     float unscale[kPatches], norm[kPatches];
   } stage[kStages];
-  uint32_t more[F::kParts == 1 ? 30 << 8 : 1];  // for the sums, behind the stages that they take
+  uint32_t more[F::kParts == 1 ? 24 << 8 : 1];  // for the sums, behind the stages that they take
   Ring<kStages> ring;
   Gate d_y_filled;
   Gate summed;                     // the block's own sums

@@ -11,10 +11,12 @@ impl Plan {
         let (network, d_prediction, stream) = (&mut self.network, &self.d_prediction, &self.stream);
         if rows > 0 {
             network.backward(d_prediction, rows, accumulate, stream)?;
-            // What learns from the runs does so beside the rest; that is little work, and begins first.
+            // What learns from the runs alone does so beside the rest; that is little work, and begins first.
             let runs = if inputs.is_fused() { &self.beside } else { stream };
+            let gathered: Vec<_> = inputs.gathered().map(|(name, _)| name).collect();
+            embeddings.begin_backward(&gathered, &self.spare)?;
             network.backward_runs(inputs, d_prediction, rows, accumulate, runs)?;
-            inputs.scatter_gradients(embeddings, runs)?;
+            inputs.scatter_gradients(true, embeddings, runs)?;
             network.backward_gathered(inputs, embeddings, d_prediction, rows, accumulate, stream)?;
         } else if !accumulate {
             network.clear_gradients(stream)?;
@@ -26,13 +28,16 @@ impl Plan {
             network.begin_sums(communicator.as_ref(), stream)?;
             self.sums_begun = true;
         }
-        if self.parameters_move_early() {
-            self.move_parameters(self.pending_batches + 1)?;
-        }
-        let (inputs, embeddings) = (&mut self.inputs, &mut self.embeddings);
-        let (network, d_prediction, stream) = (&mut self.network, &self.d_prediction, &self.stream);
         if rows > 0 {
             network.backward_tiles(inputs, embeddings, d_prediction, rows, stream)?;
+        }
+        // Not before the tiles' gradients: those want all of the device, and the rest little beside this.
+        if self.records_update {
+            self.move_parameters(self.pending_batches + 1)?;
+        }
+        let (inputs, embeddings, stream) = (&mut self.inputs, &mut self.embeddings, &self.stream);
+        if rows > 0 {
+            inputs.scatter_gradients(false, embeddings, stream)?;
         }
         embeddings.finish_backward(stream)
     }

@@ -216,28 +216,22 @@ impl Inputs {
         Ok(())
     }
 
-    /// Passes the runs' gradients on to the embeddings.
-    pub fn scatter_gradients(&mut self, embeddings: &mut EmbeddingEngine, stream: &Stream) -> Result<()> {
-        // What runs on streams of its own comes first, so that it waits for nothing else.
-        let (beside, rest) = combined(&self.columns, embeddings)?;
-        for column in beside.into_iter().chain(rest) {
+    /// Passes the runs' gradients on to the embeddings whose tables have streams of their own, if `beside`, or to the
+    /// others.
+    pub fn scatter_gradients(
+        &mut self,
+        beside: bool,
+        embeddings: &mut EmbeddingEngine,
+        stream: &Stream,
+    ) -> Result<()> {
+        for column in self.columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
             let Some(run) = run_of(&mut self.runs, column) else { continue };
-            embeddings.combine_backward(&column.name, &run.d_x, run.place(column), stream)?;
+            if embeddings.is_beside(&column.name)? == beside {
+                embeddings.combine_backward(&column.name, &run.d_x, run.place(column), stream)?;
+            }
         }
         Ok(())
     }
-}
-
-/// The combined columns: those on streams of their own, and the others.
-fn combined<'a>(
-    columns: &'a [Column],
-    embeddings: &EmbeddingEngine,
-) -> Result<(Vec<&'a Column>, Vec<&'a Column>)> {
-    let (mut beside, mut rest) = (Vec::new(), Vec::new());
-    for column in columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
-        if embeddings.is_beside(&column.name)? { beside.push(column) } else { rest.push(column) }
-    }
-    Ok((beside, rest))
 }
 
 fn run_of<'a>(runs: &'a mut [Run], column: &Column) -> Option<&'a mut Run> {

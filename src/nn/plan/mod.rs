@@ -327,15 +327,11 @@ impl Plan {
             communicator.join_sums(&self.spare)?;
             ranks = communicator.world_size();
         }
-        if !self.parameters_move_early() {
+        // Within the backward pass they have moved already if that is recorded.
+        if !self.records_update {
             self.move_parameters(batches * ranks)?;
         }
         self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
-    }
-
-    /// Whether the parameters are moved within the backward pass, as soon as all that they learn is there.
-    fn parameters_move_early(&self) -> bool {
-        self.records_update && self.network.tiles_know_the_weight(&self.inputs)
     }
 
     /// Moves the parameters by the mean gradient of so many batches, beside what does not want them before the next

@@ -253,11 +253,6 @@ impl Network {
         })
     }
 
-    /// Whether the parameters may change before [`Network::backward_tiles`].
-    pub fn tiles_know_the_weight(&self, inputs: &Inputs) -> bool {
-        !inputs.is_fused() || !self.prepared.is_nothing()
-    }
-
     /// From now on `stream` orders the work on the parameters and their gradients.
     pub fn order_by(&self, stream: &Stream) -> Result<()> {
         stream.write_all(self.parameters.iter().flat_map(|p| [p.value.order(), p.grad.order()]))
