@@ -1,5 +1,6 @@
 // Sums in pairs (order_free.cuh) that a block keeps in shared memory and hands on when it is done: of a small table,
-// whose rows come again and again. That saves most of what memory would have to add, and leaves the same sums.
+// whose rows come again and again. That saves most of what memory would have to add. A block has fewer terms than all
+// have: what is left of 32 bits is for smaller units, and so for terms of several classes.
 #pragma once
 
 #include "order_free.cuh"
@@ -26,12 +27,20 @@ class BlockSums {
     atomicAdd(words_ + (at ^ 4), uint32_t(high));
   }
 
-  // Adds them to sums in memory, where they are in the same order; by thread `thread` of so many.
-  __device__ __forceinline__ void hand_on(unsigned long long* sums, uint32_t pairs, int thread, int threads) const {
+  // Adds them to sums in memory, where `pairs` of each class are in the same order; by thread `thread` of so many. They
+  // are in the units of class `from`, 2^class_log below those of the class before: each class gets what those before
+  // it are too coarse for.
+  __device__ __forceinline__ void hand_on(unsigned long long* sums, uint32_t pairs, int from, int class_log, int thread,
+                                          int threads) const {
     for (uint32_t pair = thread; pair < pairs; pair += threads) {
       const uint32_t at = place_of(pair / 4 * 8 + pair % 4);
-      const int low = int(words_[at]), high = int(words_[at ^ 4]);
-      if (low != 0 || high != 0) add_term(sums + pair, pair_of(low, high));
+      int low = int(words_[at]), high = int(words_[at ^ 4]);
+      for (int which = from; low != 0 || high != 0; --which) {
+        const int own_low = which > 0 ? cut(low, class_log) : low, own_high = which > 0 ? cut(high, class_log) : high;
+        add_term(sums + (uint32_t(which) * pairs + pair), pair_of(own_low, own_high));
+        if (which == 0) break;
+        low = (low - own_low) >> class_log, high = (high - own_high) >> class_log;
+      }
     }
   }
 
@@ -39,6 +48,11 @@ class BlockSums {
   // Of eight columns, the first word of each pair comes before all second ones. Four neighbours change places with
   // others of their 32, which differ from 32 to 32: rows that threads add to at once are in different banks.
   __device__ __forceinline__ static uint32_t place_of(uint32_t word) { return word ^ (word >> 3 & 28); }
+
+  // Of a number's lowest bits, what is nearest to it but for multiples of 2^bits.
+  __device__ __forceinline__ static int cut(int number, int bits) {
+    return int(uint32_t(number) << (32 - bits)) >> (32 - bits);
+  }
 
   uint32_t* words_;
 };

@@ -88,6 +88,12 @@ struct HalfLayer {
   }
 };
 
+// Places are turned in blocks of 128 positions of 32 rows, those of the same positions one behind the other.
+constexpr int kTurnRows = 32, kTurnPositions = 128;
+__host__ __device__ inline int places_blocks(const HalfLayer& layer, const HalfRun& run) {
+  return layer.padded_rows / kTurnRows * ((run.positions + kTurnPositions - 1) / kTurnPositions);
+}
+
 // Where a block finds a run's rows.
 __device__ __forceinline__ const Unit* rows_of(const HalfRun& run, const HalfTable& table) {
   return table.copies > 1 ? run.copies + int(blockIdx.x) % table.copies * table.copy_units

@@ -30,7 +30,7 @@ struct InputShared {
   Gate d_y_filled;
   Gate summed;                     // the block's own sums
   uint32_t most_row, most_column;  // bits of the largest norms
-  uint32_t terms;                  // of a sum, at most
+  uint32_t terms, own_terms;       // of a sum, at most: of all blocks, and of this one
 
   static constexpr int64_t kSumWords = (kStages - kFewStages) * int64_t(sizeof(Stage)) / 4 + int64_t(sizeof more) / 4;
   __device__ __forceinline__ BlockSums block_sums() { return BlockSums(stage + kFewStages); }
@@ -118,12 +118,23 @@ __device__ __forceinline__ void find_most(const float* norms, int count, uint32_
   mine = __reduce_max_sync(~0u, mine);
   if (threadIdx.x % 32 == 0) atomicMax(&most, mine);
 }
-// Likewise a sum.
-__device__ __forceinline__ void add_up(const uint32_t* counts, int count, uint32_t& sum) {
+// Likewise the sum of what count(i) gives.
+template <class Count>
+__device__ __forceinline__ void add_up(int items, uint32_t& sum, Count count) {
   uint32_t mine = 0;
-  for (int i = int(threadIdx.x); i < count; i += kInputThreads) mine += counts[i];
+  for (int i = int(threadIdx.x); i < items; i += kInputThreads) mine += count(i);
   mine = __reduce_add_sync(~0u, mine);
   if (threadIdx.x % 32 == 0) atomicAdd(&sum, mine);
+}
+// How often an embedding is among the places of a block's rows and columns, at most.
+__device__ __forceinline__ void add_up_own(const HalfDirectory::Run& run, int padded_rows, int first_row, int first_column,
+                                           int last_column, uint32_t& sum) {
+  const int across = padded_rows / kTurnRows, first = first_column / run.dim / kTurnPositions;
+  const int blocks = last_column / run.dim / kTurnPositions + 1 - first;
+  constexpr int kOwn = kTileRows / kTurnRows;
+  add_up(blocks * kOwn, sum, [&](int i) {
+    return run.repeats[int64_t(first + i / kOwn) * across + first_row / kTurnRows + i % kOwn];
+  });
 }
 
 // By one warp.
@@ -178,6 +189,8 @@ __device__ __forceinline__ void bring_input(const HalfInput& p, const uint32_t* 
   }
 }
 
+// The least power of two that a count, at least one, is not above.
+__device__ __forceinline__ int log_of(uint32_t count) { return 32 - __clz(int(max(count, 1u) - 1)); }
 // The least power of two above a float, by its bits; as far as its inverse is one too.
 __device__ __forceinline__ int log_above(uint32_t bits) { return min(max(int(bits >> 23) - 126, -126), 126); }
 __device__ __forceinline__ float power_of_two(int log) { return __uint_as_float(uint32_t(log + 127) << 23); }
@@ -207,20 +220,23 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
     shared.ring.make(1, kInputUsers / 32);
     shared.d_y_filled.make(1);
     shared.summed.make(kInputUsers);
-    shared.most_row = shared.most_column = shared.terms = 0;
+    shared.most_row = shared.most_column = shared.terms = shared.own_terms = 0;
   }
   __syncthreads();
   if constexpr (!unordered) {
     find_most(p.d_y.norm, p.padded_rows, shared.most_row);
     find_most(p.weight.norm + p.first_column / kUnit, p.columns / kUnit, shared.most_column);
-    add_up(run->repeats, run->blocks, shared.terms);
+    add_up(run->blocks, shared.terms, [&](int i) { return run->repeats[i]; });
+    if (share.begin < share.end)
+      add_up_own(*run, p.padded_rows, first_row, share.begin * kTileColumns,
+                 min(share.end * kTileColumns, p.columns) - 1, shared.own_terms);
     __syncthreads();
   }
   const OrderFreeRows rows = order_free_rows(p.sums);
   bool in_pairs = false, keeps = false;
-  int bits = 0, log_terms = 0, class_log = 1, log_most_row = 0, log_most_column = 0;
+  int bits = 0, log_terms = 0, class_log = 1, own_class = 0, log_most_row = 0, log_most_column = 0;
   if constexpr (!unordered) {
-    log_terms = 32 - __clz(int(max(shared.terms, 1u) - 1));
+    log_terms = log_of(shared.terms);
     log_most_row = log_above(shared.most_row), log_most_column = log_above(shared.most_column);
     class_log = Pairs<F>::class_log(log_terms);
     in_pairs = log_terms <= Pairs<F>::kMostLogTerms && int(rows.classes) * class_log >= Pairs<F>::kReach;
@@ -229,6 +245,7 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
       *p.sums.units = {order_free_unit(log_most_row + log_most_column, log_terms, bits), 0, in_pairs, class_log};
     keeps = in_pairs && keeps_sums<F, unordered>(tiles, share.tile, int(ranges));
     if (keeps) {
+      own_class = min((log_terms - log_of(shared.own_terms)) / class_log, int(rows.classes) - 1);
       shared.block_sums().clear(BlockSums::words(rows.count, p.sums.dim));
       __syncthreads();
     }
@@ -254,6 +271,7 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
   unsigned long long* const own = in_pairs ? own_pairs(p.sums, rows) : own_sums(p.sums, rows);
   unsigned long long* const sums = own + lane % 4;
   const uint32_t class_words = rows.count * uint32_t(dim / 2);
+  const uint32_t own_to = keeps ? own_class * class_words : ~0u;
   float* const d_embeddings = p.sums.d_embeddings + int64_t(rows.first) * dim + lane % 4 * 2;
   shared.d_y_filled.wait(0);
   for (int tile = share.begin; tile < share.end; ++tile) {
@@ -271,8 +289,8 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
       for (int half = 0; half < 2; ++half) {
         const int of_stage = group_unit / kPatchUnits + patch;
         const int below = log_most - log_row[half] - log_above(__float_as_uint(stage.norm[of_stage]));
-        int which = 0;
-        for (int c = 1; c < int(kMostClasses); ++c) which += in_pairs && c < int(rows.classes) && below >= c * class_log;
+        int which = own_class;  // the block's own sums have terms of all classes up to theirs
+        for (int c = own_class + 1; c < int(kMostClasses); ++c) which += in_pairs && c < int(rows.classes) && below >= c * class_log;
         by[patch][half] =
             unscale_of(row_unscale * power_of_two(which * class_log), stage.unscale[of_stage] * column_share);
         to[patch][half] = which * class_words;
@@ -326,7 +344,7 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
       else for_each_row(Any(), add);
     };
     const auto add_pairs = [&](uint32_t offset, uint32_t to, const auto& terms) {
-      if (keeps && to == 0) {
+      if (to == own_to) {
         const uint32_t place = BlockSums::place(offset, lane % 4);
         for (int j = 0; j < terms.kCount; ++j)
           shared.block_sums().add(place, j, __float2int_rn(terms.of[j].x), __float2int_rn(terms.of[j].y));
@@ -369,7 +387,7 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
   if (keeps) {
     shared.summed.arrive();
     shared.summed.wait(0);
-    shared.block_sums().hand_on(own, class_words, int(threadIdx.x), kInputUsers);
+    shared.block_sums().hand_on(own, class_words, own_class, class_log, int(threadIdx.x), kInputUsers);
   }
 #endif
 }

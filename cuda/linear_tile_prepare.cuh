@@ -113,13 +113,8 @@ __device__ __forceinline__ void find_largest(const HalfRun& run, int block) {
   if (threadIdx.x == 0) run.largest[block] = largest;
 }
 
-// 128 positions of 32 rows.
-constexpr int kTurnRows = 32, kTurnPositions = 128;
 // Counters of how often embeddings are among them, shared by those that are equal modulo so many.
 constexpr int kTimes = 2048;
-__host__ __device__ inline int places_blocks(const HalfLayer& layer, const HalfRun& run) {
-  return layer.padded_rows / kTurnRows * ((run.positions + kTurnPositions - 1) / kTurnPositions);
-}
 
 __device__ __forceinline__ void turn_places(const HalfLayer& layer, const HalfRun& run, int block) {
   constexpr int kWarps = kThreads / 32, kRows = kTurnRows / kWarps, kLanes = kTurnPositions / 32;

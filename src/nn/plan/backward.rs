@@ -16,7 +16,7 @@ impl Plan {
             let gathered: Vec<_> = inputs.gathered().map(|(name, _)| name).collect();
             embeddings.begin_backward(&gathered, &self.spare)?;
             network.backward_runs(inputs, d_prediction, rows, accumulate, runs)?;
-            inputs.scatter_gradients(true, embeddings, runs)?;
+            inputs.scatter_gradients(embeddings, runs)?;
             network.backward_gathered(inputs, embeddings, d_prediction, rows, accumulate, stream)?;
         } else if !accumulate {
             network.clear_gradients(stream)?;
@@ -30,14 +30,6 @@ impl Plan {
         }
         if rows > 0 {
             network.backward_tiles(inputs, embeddings, d_prediction, rows, stream)?;
-        }
-        // Not before the tiles' gradients: those want all of the device, and the rest little beside this.
-        if self.records_update {
-            self.move_parameters(self.pending_batches + 1)?;
-        }
-        let (inputs, embeddings, stream) = (&mut self.inputs, &mut self.embeddings, &self.stream);
-        if rows > 0 {
-            inputs.scatter_gradients(false, embeddings, stream)?;
         }
         embeddings.finish_backward(stream)
     }

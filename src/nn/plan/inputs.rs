@@ -216,18 +216,15 @@ impl Inputs {
         Ok(())
     }
 
-    /// Passes the runs' gradients on to the embeddings whose tables have streams of their own, if `beside`, or to the
-    /// others.
-    pub fn scatter_gradients(
-        &mut self,
-        beside: bool,
-        embeddings: &mut EmbeddingEngine,
-        stream: &Stream,
-    ) -> Result<()> {
-        for column in self.columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
-            let Some(run) = run_of(&mut self.runs, column) else { continue };
-            if embeddings.is_beside(&column.name)? == beside {
-                embeddings.combine_backward(&column.name, &run.d_x, run.place(column), stream)?;
+    /// Passes the runs' gradients on to the embeddings.
+    pub fn scatter_gradients(&mut self, embeddings: &mut EmbeddingEngine, stream: &Stream) -> Result<()> {
+        // What runs on streams of its own comes first, so that it waits for nothing else.
+        for beside in [true, false] {
+            for column in self.columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
+                let Some(run) = run_of(&mut self.runs, column) else { continue };
+                if embeddings.is_beside(&column.name)? == beside {
+                    embeddings.combine_backward(&column.name, &run.d_x, run.place(column), stream)?;
+                }
             }
         }
         Ok(())

@@ -75,7 +75,7 @@ pub struct Plan {
     stream: Stream,
     /// For what runs beside the rest: the gradients of the first layer's runs.
     beside: Stream,
-    /// The same, but not urgent: the update of the parameters, and what the first layer prepares of them.
+    /// The same: the update of the parameters, and what the first layer prepares of them.
     spare: Stream,
     /// For the metrics and what is read back.
     reading: Stream,
@@ -188,7 +188,7 @@ impl Plan {
             communicator: options.communicator.clone(),
             shared_loss: Buffer::zeros(1, &stream)?,
             beside: Stream::urgent(options.device)?,
-            spare: Stream::new(options.device)?,
+            spare: Stream::urgent(options.device)?,
             reading: Stream::new(options.device)?,
             unfit_is_clear: true,
             graph: None,
@@ -327,18 +327,10 @@ impl Plan {
             communicator.join_sums(&self.spare)?;
             ranks = communicator.world_size();
         }
-        // Within the backward pass they have moved already if that is recorded.
-        if !self.records_update {
-            self.move_parameters(batches * ranks)?;
-        }
-        self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
-    }
-
-    /// Moves the parameters by the mean gradient of so many batches, beside what does not want them before the next
-    /// batch's forward pass.
-    fn move_parameters(&mut self, batches: usize) -> Result<()> {
+        // Beside what does not want them before the next batch's forward pass.
         self.network.order_by(&self.spare)?;
-        self.dense_optimizer.step(self.network.parameters_mut(), batches, &self.spare)
+        self.dense_optimizer.step(self.network.parameters_mut(), batches * ranks, &self.spare)?;
+        self.embeddings.step(self.sparse_optimizer.as_ref(), batches, &self.stream)
     }
 
     /// A sum and a count over all ranks.
