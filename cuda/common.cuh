@@ -135,6 +135,7 @@ constexpr int kThreads = 256;
 // Blocks of kThreads that give `count` work items a thread each, at most `limit`: beyond, threads
 // loop. Eight blocks on each multiprocessor are all its threads; more would cost what they take to begin and end, even
 // where there is less to do than there might be.
+constexpr int64_t kNoLimit = INT32_MAX;  // blocks end soon, and leave their room to what is more urgent
 inline unsigned blocks_for(int64_t count, int64_t limit = 132 * 8) {
   int64_t blocks = (count + kThreads - 1) / kThreads;
   return static_cast<unsigned>(blocks < 1 ? 1 : blocks > limit ? limit : blocks);

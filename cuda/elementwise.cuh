@@ -58,7 +58,7 @@ int map(const char* op, const T* in, int64_t count, T* out, F f, recis_stream_t 
                             require_array(out, count, op, "the output")))
     return status;
   if (count == 0) return RECIS_OK;
-  const unsigned blocks = blocks_for(count / Pack<T>::size);
+  const unsigned blocks = blocks_for(count / Pack<T>::size, kNoLimit);
   return launch(op, map_kernel<T, F>, blocks, kThreads, 0, stream, in, count, out, f);
 }
 
@@ -69,7 +69,7 @@ int zip(const char* op, const T* a, const T* b, int64_t count, T* out, F f, reci
                             require_array(out, count, op, "the output")))
     return status;
   if (count == 0) return RECIS_OK;
-  const unsigned blocks = blocks_for(count / Pack<T>::size);
+  const unsigned blocks = blocks_for(count / Pack<T>::size, kNoLimit);
   return launch(op, zip_kernel<T, F>, blocks, kThreads, 0, stream, a, b, count, out, f);
 }
 

@@ -144,7 +144,7 @@ int string_hash(const char* op, const int8_t* bytes, int64_t capacity, const int
                             require(capacity >= 0, op, "bytes", "has a negative size")))
     return status;
   if (count == 0) return RECIS_OK;
-  return launch(op, string_hash_kernel<Hash>, blocks_for(count), kThreads, 0, stream,
+  return launch(op, string_hash_kernel<Hash>, blocks_for(count, kNoLimit), kThreads, 0, stream,
                 reinterpret_cast<const uint8_t*>(bytes), capacity, offsets, count, out);
 }
 

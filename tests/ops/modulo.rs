@@ -20,6 +20,24 @@ fn ids_are_unsigned() {
     });
 }
 
+/// Where a quotient that is off by one or two would show.
+#[test]
+fn ids_beside_multiples_of_the_modulus() {
+    each(|stream| {
+        let moduli = (0..64).map(|bit| 1_u64 << bit).flat_map(|power| [power, power + 1, power | power / 3]);
+        for modulus in moduli.chain([10_000, u64::MAX - 1, u64::MAX / 2, u64::MAX / 3]) {
+            let most = u64::MAX / modulus;
+            let times = [0, 1, 2, most / 3, most / 2, most - 1, most];
+            let beside = |times: u64| {
+                [-1, 0, 1].map(|off| times.wrapping_mul(modulus).wrapping_add_signed(off) as i64)
+            };
+            let ids: Vec<i64> = times.into_iter().flat_map(beside).chain([-1]).collect();
+            let expected: Vec<_> = ids.iter().map(|&id| (id as u64 % modulus) as i64).collect();
+            assert_eq!(run(&ids, modulus, stream).unwrap(), expected, "modulus {modulus}");
+        }
+    });
+}
+
 #[test]
 fn no_values_are_fine_and_modulus_zero_is_not() {
     each(|stream| {
