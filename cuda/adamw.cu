@@ -59,7 +59,8 @@ __global__ void __launch_bounds__(kThreads, 8) adamw_kernel(const Parameters par
 }
 
 int require_parameter(const recis_adamw_parameter& parameter, int64_t place, const char* op) {
-  const auto require_field = [&](const void* pointer, const char* field) {
+  const auto require_field = [&](const void* pointer, const char* field) -> int {
+    if (!problem_of_array(pointer, parameter.count)) return RECIS_OK;
     char name[64];
     snprintf(name, sizeof(name), "parameters[%lld].%s", static_cast<long long>(place), field);
     return require_array(pointer, parameter.count, op, name);

@@ -27,13 +27,17 @@ inline int require(bool holds, const char* op, const char* argument, const char*
   return holds ? RECIS_OK : fail(RECIS_INVALID_ARGUMENT, op, argument, problem, where);
 }
 
-// RECIS_OK if a pointer can hold `count` elements: aligned, and null only if there are none.
+// Why a pointer cannot hold `count` elements, if so: it must be aligned, and null only if there are none.
+inline const char* problem_of_array(const void* pointer, int64_t count) {
+  return count < 0                                         ? "has a negative size"
+         : count > 0 && !pointer                           ? "is null"
+         : reinterpret_cast<uintptr_t>(pointer) % 16 != 0 ? "is not aligned to 16 bytes"
+                                                           : nullptr;
+}
+// RECIS_OK if it can.
 inline int require_array(const void* pointer, int64_t count, const char* op, const char* argument,
                          location where = location::current()) {
-  const char* problem = count < 0                                         ? "has a negative size"
-                        : count > 0 && !pointer                           ? "is null"
-                        : reinterpret_cast<uintptr_t>(pointer) % 16 != 0 ? "is not aligned to 16 bytes"
-                                                                          : nullptr;
+  const char* problem = problem_of_array(pointer, count);
   return require(!problem, op, argument, problem, where);
 }
 
@@ -132,10 +136,12 @@ int launch(const char* op, void (*kernel)(Parameters...), dim3 grid, dim3 block,
 
 constexpr int kThreads = 256;
 
+// As many blocks as there is work for: each ends soon, and leaves its room to what is more urgent.
+constexpr int64_t kNoLimit = INT32_MAX;
+
 // Blocks of kThreads that give `count` work items a thread each, at most `limit`: beyond, threads
 // loop. Eight blocks on each multiprocessor are all its threads; more would cost what they take to begin and end, even
 // where there is less to do than there might be.
-constexpr int64_t kNoLimit = INT32_MAX;  // blocks end soon, and leave their room to what is more urgent
 inline unsigned blocks_for(int64_t count, int64_t limit = 132 * 8) {
   int64_t blocks = (count + kThreads - 1) / kThreads;
   return static_cast<unsigned>(blocks < 1 ? 1 : blocks > limit ? limit : blocks);

@@ -53,8 +53,8 @@ __device__ __forceinline__ WgmmaOperand operand(Tile& tile, int part, int line, 
   else return wgmma_operand(tile.at(line, k / 8 * F::kParts + part), kAlong, Tile::kAlongLines);
 }
 
-// sums = the products of `row` and on of a with the columns from `column` on of b, `depth` deep. Of two parts, the products of
-// the low ones come first, while sums are small; those of two low ones are below what rounding makes of it.
+// sums = the products of `row` and on of a with the columns from `column` on of b, `depth` deep. Of two parts, the
+// products of the low ones come first, while sums are small; those of two low ones are below what rounding makes of it.
 template <class F, bool a_turned, bool b_turned, int depth, int count, class A, class B>
 __device__ __forceinline__ void multiply_tiles(float (&sums)[count], A& a, B& b, int row,
                                                int column = 0) {

@@ -2,114 +2,11 @@
 // is made. A block keeps 128 rows of d_y and goes through a range of the columns.
 #pragma once
 
-#include "block_sums.cuh"
-#include "linear_tile_halves.cuh"
+#include "linear_tile_input_share.cuh"
 
 #include <type_traits>
 
 namespace recis {
-
-// Four groups multiply, each 64 rows by 64 columns of a stage, as what they do with the products takes longest; one warp
-// brings.
-constexpr int kInputGroups = 4, kInputUsers = kInputGroups * kGroupThreads, kInputThreads = kInputUsers + 32;
-constexpr int kGroupColumns = 64;
-
-template <class F>
-struct InputShared {
-  static constexpr int kStages = F::kParts == 1 ? 4 : 2;
-  static constexpr int kFewStages = kStages - 1;  // beside sums of the block's own
-  static constexpr int kUnits = kTileColumns / kUnit, kPatches = kTileColumns / F::kStep;  // of a stage
-  LineTile8<kTileRows, kTileColumns / kUnit * F::kParts> d_y;
-  struct Stage {
-    UnitTile<kTileColumns, kUnits * F::kParts> weight;
-    uint32_t places[kUnits][kTileRows];  // of the positions that have some of the columns
-    float unscale[kPatches], norm[kPatches];
-  } stage[kStages];
-  uint32_t more[F::kParts == 1 ? 24 << 8 : 1];  // for the sums, behind the stages that they take
-  Ring<kStages> ring;
-  Gate d_y_filled;
-  Gate summed;                     // the block's own sums
-  uint32_t most_row, most_column;  // bits of the largest norms
-  uint32_t terms, own_terms;       // of a sum, at most: of all blocks, and of this one
-
-  static constexpr int64_t kSumWords = (kStages - kFewStages) * int64_t(sizeof(Stage)) / 4 + int64_t(sizeof more) / 4;
-  __device__ __forceinline__ BlockSums block_sums() { return BlockSums(stage + kFewStages); }
-};
-
-// Sums of up to 2^kMostLogTerms terms of factors in one part are in pairs. A typical term has 3.5 bits less than the
-// norms of its row and column allow: the smallest of a class keep so many bits below the latter that to round them
-// does about as much to a term as rounding the factors has done. Classes reach down so many powers of two, at least.
-template <class F>
-struct Pairs {
-  static constexpr int kMostLogTerms = F::kParts == 1 ? 12 : -1;
-  static constexpr int kKept = F::kBfloat ? 11 : 14, kReach = 16;
-
-  // Of how many powers of two a class is.
-  __device__ __forceinline__ static int class_log(int log_terms) { return kPairBits - log_terms - kKept; }
-};
-
-struct HalfInputs {
-  HalfBlocks d_y, weight;  // of a layer of one output tile
-  const HalfDirectory* directory;
-  int padded_rows, groups;
-  OrderFreeTiles sums;
-  struct Columns {
-    int first, count;
-  } columns[kMaxTiles];  // of each tile
-
-  __host__ __device__ int row_tiles() const { return padded_rows / kTileRows; }
-};
-// One of them.
-struct HalfInput {
-  HalfBlocks d_y, weight;
-  int padded_rows, groups, first_column, columns;
-  const OrderFree& sums;
-
-  __device__ __forceinline__ HalfInput(const HalfInputs& all, int tile)
-      : d_y(all.d_y),
-        weight(all.weight),
-        padded_rows(all.padded_rows),
-        groups(all.groups),
-        first_column(all.columns[tile].first),
-        columns(all.columns[tile].count),
-        sums(all.sums.of[tile]) {}
-};
-
-// Whether blocks keep a tile's sums to themselves, if they are in pairs: they fit, and what a block hands on is less than
-// it has added.
-template <class F, bool unordered>
-__device__ __forceinline__ bool keeps_sums(const HalfInputs& tiles, int tile, int ranges) {
-  if (F::kParts != 1 || unordered) return false;
-  const OrderFree& sums = tiles.sums.of[tile];
-  const int64_t count = order_free_rows(sums).count, positions = tiles.columns[tile].count / sums.dim;
-  return BlockSums::words(count, sums.dim) <= InputShared<F>::kSumWords &&
-         2 * count * ranges <= int64_t(kTileRows) * positions;
-}
-
-// A block's tile, and its share of the tile's steps along the columns.
-struct InputShare {
-  int tile, begin, end;
-  bool is_first;  // of the tile's
-};
-// Ranges are dealt to tiles by how long their columns take, each has one at least.
-template <class F, bool unordered>
-__device__ __forceinline__ InputShare input_share(const HalfInputs& tiles, int range, int ranges) {
-  constexpr int kKept = 2, kOthers = 3;  // how long columns take: memory adds slowly
-  const auto work = [&](int tile) {
-    return int64_t(tiles.columns[tile].count) * (keeps_sums<F, unordered>(tiles, tile, ranges) ? kKept : kOthers);
-  };
-  const int count = tiles.sums.count;
-  int64_t all = 0, before = 0;
-  for (int tile = 0; tile < count; ++tile) all += work(tile);
-  int tile = 0, first = 0, next;
-  for (;; ++tile, first = next) {
-    before += work(tile);
-    next = tile + 1 + int((ranges - count) * before / all);
-    if (range < next) break;
-  }
-  const int64_t steps = (tiles.columns[tile].count + kTileColumns - 1) / kTileColumns, own = range - first;
-  return {tile, int(steps * own / (next - first)), int(steps * (own + 1) / (next - first)), own == 0};
-}
 
 // The largest of some norms, by all threads of a block; there behind the barrier that follows.
 __device__ __forceinline__ void find_most(const float* norms, int count, uint32_t& most) {
@@ -127,8 +24,8 @@ __device__ __forceinline__ void add_up(int items, uint32_t& sum, Count count) {
   if (threadIdx.x % 32 == 0) atomicAdd(&sum, mine);
 }
 // How often an embedding is among the places of a block's rows and columns, at most.
-__device__ __forceinline__ void add_up_own(const HalfDirectory::Run& run, int padded_rows, int first_row, int first_column,
-                                           int last_column, uint32_t& sum) {
+__device__ __forceinline__ void add_up_own(const HalfDirectory::Run& run, int padded_rows, int first_row,
+                                           int first_column, int last_column, uint32_t& sum) {
   const int across = padded_rows / kTurnRows, first = first_column / run.dim / kTurnPositions;
   const int blocks = last_column / run.dim / kTurnPositions + 1 - first;
   constexpr int kOwn = kTileRows / kTurnRows;
@@ -177,8 +74,8 @@ __device__ __forceinline__ void bring_input(const HalfInput& p, const uint32_t* 
         stage.norm[patch] = next.norm[patch];
       }
       filled.arrive_expecting(unsigned(sizeof stage.weight.bytes + positions * sizeof *stage.places));
-      filled.copy_async(stage.weight.bytes,
-                        p.weight.units + int64_t(p.first_column / kUnit + tile * Shared::kUnits) * F::kParts * kTileColumns,
+      const int64_t group = p.first_column / kUnit + tile * Shared::kUnits;
+      filled.copy_async(stage.weight.bytes, p.weight.units + group * F::kParts * kTileColumns,
                         sizeof stage.weight.bytes);
     }
     __syncwarp();
@@ -290,7 +187,8 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
         const int of_stage = group_unit / kPatchUnits + patch;
         const int below = log_most - log_row[half] - log_above(__float_as_uint(stage.norm[of_stage]));
         int which = own_class;  // the block's own sums have terms of all classes up to theirs
-        for (int c = own_class + 1; c < int(kMostClasses); ++c) which += in_pairs && c < int(rows.classes) && below >= c * class_log;
+        for (int c = own_class + 1; c < int(kMostClasses); ++c)
+          which += in_pairs && c < int(rows.classes) && below >= c * class_log;
         by[patch][half] =
             unscale_of(row_unscale * power_of_two(which * class_log), stage.unscale[of_stage] * column_share);
         to[patch][half] = which * class_words;

@@ -2,13 +2,12 @@
 #include "elementwise.cuh"
 
 namespace {
-// A division by multiplication with the inverse, which is cut off (Barrett): the quotient is too small by two at most.
+// A division by multiplication with the inverse (Barrett), which is cut off: the quotient is too small by one at most.
 struct Modulo {
-  uint64_t modulus, inverse;  // 2^64 / modulus
+  uint64_t modulus, inverse;  // (2^64 - 1) / modulus
   __device__ int64_t operator()(int64_t id) const {
-    uint64_t rest = uint64_t(id) - __umul64hi(uint64_t(id), inverse) * modulus;
-    for (int i = 0; i < 2; ++i) rest -= rest >= modulus ? modulus : 0;
-    return int64_t(rest);
+    const uint64_t rest = uint64_t(id) - __umul64hi(uint64_t(id), inverse) * modulus;
+    return int64_t(rest - (rest >= modulus ? modulus : 0));
   }
 };
 }  // namespace

@@ -206,8 +206,8 @@ class Gate {
     } else {
 #ifndef RECIS_SIMT
       asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;"
-          "\n" ::"r"(unsigned(__cvta_generic_to_shared(shared))),
+          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+          "[%0], [%1], %2, [%3], %4;\n" ::"r"(unsigned(__cvta_generic_to_shared(shared))),
           "l"(global), "r"(bytes), "r"(address()), "h"(uint16_t((1 << cluster) - 1))
           : "memory");
 #endif

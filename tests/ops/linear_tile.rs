@@ -148,7 +148,7 @@ impl<'a> Case<'a> {
     fn sum_tiles(&self, start: f32, reduction: Reduction, at_once: bool) -> BTreeMap<(usize, i64), Vec<f32>> {
         let (d_y, stream) = (on(&self.d_y[..], self.stream), self.stream);
         let mut d_embeddings = on(vec![start; self.looked_up.embeddings.len()], stream);
-        // Each by itself, or both in one call: the result is the same.
+        // Each by itself, or both in one call: in fp32 the result is the same.
         let (tiles, weight, size) = (self.tiles(), &self.weight_there, self.size);
         let calls: Vec<_> = if at_once { vec![&tiles[..]] } else { tiles.chunks(1).collect() };
         for tiles in calls {
