@@ -24,7 +24,8 @@ fn ids_are_unsigned() {
 #[test]
 fn ids_beside_multiples_of_the_modulus() {
     each(|stream| {
-        let moduli = (0..64).map(|bit| 1_u64 << bit).flat_map(|power| [power, power + 1, power | power / 3]);
+        let moduli =
+            (0..64).map(|bit| 1_u64 << bit).flat_map(|power| [power, power + 1, power | (power / 3)]);
         for modulus in moduli.chain([10_000, u64::MAX - 1, u64::MAX / 2, u64::MAX / 3]) {
             let most = u64::MAX / modulus;
             let times = [0, 1, 2, most / 3, most / 2, most - 1, most];
