@@ -1,6 +1,7 @@
 //! What a model says of batches that it does not learn from.
 
-use super::{Plan, readiness};
+use super::Plan;
+use super::step::readiness;
 use crate::metrics::Metric;
 use crate::tensor::Batch;
 use crate::{Error, Result};
