@@ -34,12 +34,14 @@ __device__ __forceinline__ void update(float& p, float m, float v, const Coeffic
 
 // A block has one chunk, and few registers: many fit beside kernels that leave little room. They fill a multiprocessor,
 // which has 1536 threads or 2048.
-#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 870 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
+#if defined(__CUDA_ARCH__) && \
+    (__CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 870 || __CUDA_ARCH__ == 890 || __CUDA_ARCH__ >= 1200)
 constexpr int kBlocksThatFill = 1536 / kThreads;
 #else
 constexpr int kBlocksThatFill = 2048 / kThreads;
 #endif
-__global__ void __launch_bounds__(kThreads, kBlocksThatFill) adamw_kernel(const Parameters parameters, const Coefficients c) {
+__global__ void __launch_bounds__(kThreads, kBlocksThatFill)
+    adamw_kernel(const Parameters parameters, const Coefficients c) {
   wait_for_stream();
   using Floats = Pack<float>;
   const uint32_t which = range_of(parameters.begin, parameters.count, int64_t(blockIdx.x));

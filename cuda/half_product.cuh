@@ -1,9 +1,9 @@
 // What kernels that multiply in halves.cuh's parts have in common.
 //
 // A block has two groups of four warps that multiply, 64 rows each, and four warps that bring the operands to
-// shared memory, by turns, some stages ahead. Gates say when a stage is filled and when it is free again. A
-// group adds a stage's products up by themselves, and then to its sums with the patches' scales taken out:
-// the tensor cores do not round sums but cut them, so theirs stay short.
+// shared memory, by turns, some stages ahead; but see linear_tile_input_share.cuh. Gates say when a stage is filled
+// and when it is free again. A group adds a stage's products up by themselves, and then to its sums with the patches'
+// scales taken out: the tensor cores do not round sums but cut them, so theirs stay short.
 #pragma once
 
 #include "halves.cuh"
@@ -56,8 +56,7 @@ __device__ __forceinline__ WgmmaOperand operand(Tile& tile, int part, int line, 
 // sums = the products of `row` and on of a with the columns from `column` on of b, `depth` deep. Of two parts, the
 // products of the low ones come first, while sums are small; those of two low ones are below what rounding makes of it.
 template <class F, bool a_turned, bool b_turned, int depth, int count, class A, class B>
-__device__ __forceinline__ void multiply_tiles(float (&sums)[count], A& a, B& b, int row,
-                                               int column = 0) {
+__device__ __forceinline__ void multiply_tiles(float (&sums)[count], A& a, B& b, int row, int column = 0) {
   const auto add = [&](int a_part, int b_part, int k, bool add) {
     wgmma<F::kBfloat, a_turned, b_turned>(sums, operand<F, a_turned>(a, a_part, row, k),
                                           operand<F, b_turned>(b, b_part, column, k), add);

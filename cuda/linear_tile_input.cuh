@@ -200,9 +200,9 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
       part[i] *= by[i / 4 / kPatchUnits][i / 2 % 2];
       rest = fmaf(part[i], 0, rest);
     }
-    // Calls add(offset, to, terms...) for every embedding's terms of this thread: where it is among all, where the sums
-    // of their class begin, and two for each of its units. Embeddings have that many, or if it is 0 each unit comes by
-    // itself.
+    // Calls add(offset, to, terms) for this thread's terms of every embedding: where it is among all, where the sums of
+    // their class begin, and two terms for each of its units. An embedding has `constant` units; if that is 0 it has
+    // any number, and each comes by itself.
     const auto for_each_row = [&](auto constant, auto add) {
       constexpr int kWhole = decltype(constant)::value, kStep = kWhole > 0 ? kWhole : 1, kSteps = kUnits / kStep;
       int position = first_unit / embedding_units - stage_unit / embedding_units;

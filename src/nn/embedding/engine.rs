@@ -290,7 +290,7 @@ impl EmbeddingEngine {
         if combined.is_empty() { Ok(()) } else { combine::forward(&combined, out, stride, stream) }
     }
 
-    /// Clears the gradients of these features' tables on `stream`, so that what adds to them need not.
+    /// Clears the gradients of these features' tables on `stream`, so that what is first to add to them need not.
     pub fn begin_backward(&mut self, features: &[&str], stream: &Stream) -> Result<()> {
         features.iter().try_for_each(|feature| self.find_mut(feature)?.1.add_gradients(stream, |_, _| Ok(())))
     }

@@ -45,13 +45,13 @@ impl Plan {
         let preparer = self.preparer.clone();
         let behind: Vec<&Stream> = preparer.streams().collect();
         let Some(mut graph) = self.graph.take() else { return self.train(Some(batch), false) };
-        self.records_update = true;
+        self.is_recorded = true;
         let turn = graph.launch(&behind, || {
             let turn = self.train(Some(batch), false)?;
             self.apply_gradients()?;
             Ok(turn)
         });
-        self.records_update = false;
+        self.is_recorded = false;
         self.graph = Some(graph);
         turn
     }

@@ -94,8 +94,8 @@ pub struct Plan {
     batches_an_update: Option<usize>,
     /// Whether their dense gradients are being added up over the ranks.
     sums_begun: bool,
-    /// Whether a graph is recorded, which has the update too.
-    records_update: bool,
+    /// Whether a step is recorded as a graph: what does not depend on each other then has streams of its own.
+    is_recorded: bool,
     label: Buffer<f32>,
     loss_value: Buffer<f32>,
     d_prediction: Buffer<f32>,
@@ -163,7 +163,7 @@ impl Plan {
             pending_batches: 0,
             batches_an_update: None,
             sums_begun: false,
-            records_update: false,
+            is_recorded: false,
             label: Buffer::zeros(0, &stream)?,
             loss_value: Buffer::zeros(1, &stream)?,
             d_prediction: Buffer::zeros(0, &stream)?,

@@ -153,7 +153,7 @@ impl Plan {
             }
             rows = about.rows as u64;
             if let Some((found, found_ids)) = content {
-                let stream = if self.records_update { &self.reading } else { &self.stream };
+                let stream = if self.is_recorded { &self.reading } else { &self.stream };
                 self.inputs.read_label(&found, &mut self.label, &mut self.unfit, stream)?;
                 (columns, ids) = (Some(found), Some(found_ids));
             }
@@ -163,22 +163,22 @@ impl Plan {
         Ok((columns, notices))
     }
 
+    /// From a rank's columns to the prediction, behind the rows that they want; without columns only other ranks' rows.
     pub(super) fn forward(&mut self, columns: Option<&Batch>, train: bool) -> Result<()> {
         // In a graph, all that needs no rows runs beside their lookup. Else memory stays with one stream, and what is
         // wrong with a rank's columns does not keep it from helping the others to their rows.
-        if self.records_update
+        if self.is_recorded
             && let Some(columns) = columns
         {
             self.inputs.copy_columns(columns, &mut self.unfit, &self.reading)?;
         }
         self.embeddings.fetch(train, &self.stream)?;
         let Some(columns) = columns else { return Ok(()) };
-        if !self.records_update {
+        if !self.is_recorded {
             self.inputs.copy_columns(columns, &mut self.unfit, &self.stream)?;
         }
-        let [ahead, beside] =
-            if self.records_update { [&self.spare, &self.beside] } else { [&self.stream; 2] };
-        self.network.prepare(&self.inputs, &self.embeddings, columns.rows, self.records_update, ahead)?;
+        let [ahead, beside] = if self.is_recorded { [&self.spare, &self.beside] } else { [&self.stream; 2] };
+        self.network.prepare(&self.inputs, &self.embeddings, columns.rows, self.is_recorded, ahead)?;
         self.inputs.combine(&self.embeddings, &self.stream, beside)?;
         self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)
     }

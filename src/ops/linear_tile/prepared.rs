@@ -45,7 +45,7 @@ impl Prepared {
     }
 
     /// Whether nothing is prepared.
-    pub fn is_nothing(&self) -> bool {
+    fn is_nothing(&self) -> bool {
         self.memory.is_empty()
     }
 
