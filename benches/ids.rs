@@ -26,15 +26,23 @@ fn encode_ids(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 fn partition_ids(bench: &mut Bench<'_>) -> Result<()> {
-    for (name, distinct) in [("10k", 10_000), ("1M", i64::MAX)] {
+    // The same in the bits that are sorted by first, so that all others are needed too.
+    let mut tied: Vec<i64> = data::ids(COUNT - 2, 1 << 33, 0.0).iter().map(|id| id << 16).collect();
+    tied.extend([0, -1]);
+    let cases = [
+        ("1Mof10k", data::ids(COUNT, 10_000, 0.0)),
+        ("1Mof1M", data::ids(COUNT, i64::MAX, 0.0)),
+        ("1Mtied", tied),
+    ];
+    for (name, ids) in cases {
         let stream = bench.stream();
-        let ids = Buffer::from_vec(data::ids(COUNT, distinct, 0.0), &stream)?;
+        let ids = Buffer::from_vec(ids, &stream)?;
         let column = partition_ids::Column { table: 0, ids: &ids, offsets: None, listed: true };
         let unique = partition_ids::forward(&[column], 1, &stream)?.count.to_vec(&stream)?[0] as usize;
         // In: ids. Out: inverse and positions; distinct ids and where their positions begin.
         let bytes = (8 + 4 + 4) * COUNT + (8 + 4) * unique;
         let work = Work::moving(bytes).counting(COUNT, Unit::Keys);
-        bench.measure(&format!("partition_ids/forward/1Mof{name}"), work, |stream| {
+        bench.measure(&format!("partition_ids/forward/{name}"), work, |stream| {
             partition_ids::forward(&[column], 1, stream)
         })?;
     }

@@ -90,13 +90,12 @@ struct FromColumns {
 
 // The same from an array, for more columns than a launch takes.
 struct FromArray {
-  const uint32_t* words[kMaxWords];
+  const uint64_t* ids;  // as a Key has them
+  const uint32_t* tables;
   uint32_t no_table;
   struct Here {};
   __device__ void set(Here&) const {}
-  __device__ Key key(const Here&, uint32_t i) const {
-    return {uint64_t(words[1][i]) << 32 | words[0][i], words[2][i]};
-  }
+  __device__ Key key(const Here&, uint32_t i) const { return {ids[i], tables[i]}; }
   struct Some {
     const FromArray& from;
     __device__ Some(const FromArray& from, const Here&, uint32_t, uint32_t) : from(from) {}

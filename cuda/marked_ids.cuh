@@ -77,7 +77,7 @@ __device__ __forceinline__ void count_marks(const Marks& marks, const Packing& p
     const uint32_t place = first + uint32_t(__popc(bits_there & ((1u << lane) - 1)));
     const uint32_t key = (word - lane + source) * 32 + lane;
     marks.key_of[place] = key;
-    out.ids[place] = packing.id({key, 0, 0});
+    out.ids[place] = packing.id({key, 0});
   }
 }
 
@@ -86,13 +86,13 @@ __device__ __forceinline__ void write_tables(const Marks& marks, const Packing& 
   const uint32_t end = 1u << packing.size.bits;
   for (uint32_t table = threadIdx.x; table <= out.tables; table += blockDim.x) {
     // The first packed id of a table that is not below: those of tables ascend as the tables do.
-    uint32_t low = 0, high = end >> packing.id_bits;
+    uint32_t low = 0, high = end >> packing.high_id_bits;
     while (low < high) {
       const uint32_t middle = (low + high) / 2;
       if (packing.tables.unpack(middle) < table) low = middle + 1;
       else high = middle;
     }
-    const uint32_t key = low << packing.id_bits;
+    const uint32_t key = low << packing.high_id_bits;
     out.table_offsets[table] = marks.before(min(key, Marks::words(packing.size.bits) * 32));
   }
 }

@@ -99,17 +99,17 @@ struct BitPacking {
   }
 };
 
-// A packed key: the bits of the id, above them those of the table. A position that holds no id has kNoKey for
-// its highest word, which no packed key has.
+// A packed key: the bits of the id, above them those of the table. The high word has the highest of them all,
+// and the rest is what it has no room for.
 struct Packed {
-  uint32_t words[kMaxWords];
-  __device__ uint64_t low() const { return uint64_t(words[1]) << 32 | words[0]; }
+  uint32_t high;
+  uint64_t rest;
 };
 
 struct Packing {
   BitPacking<uint64_t, 6> ids;
   BitPacking<uint32_t, 5> tables;
-  uint32_t id_bits;
+  uint32_t high_id_bits;  // of the id in the high word
   SortSize size;
 
   // To be called by all threads of a block; behind the barrier that follows, it is set.
@@ -117,9 +117,11 @@ struct Packing {
     // By two warps at once: each is one long chain of instructions.
     if (threadIdx.x == 0) {
       ids.set(uint64_t(seen.set[1]) << 32 | seen.set[0], uint64_t(seen.clear[1]) << 32 | seen.clear[0]);
-      id_bits = uint32_t(__popcll(ids.varying));
+      const uint32_t id_bits = uint32_t(__popcll(ids.varying));
       const uint32_t bits = id_bits + uint32_t(__popc(seen.set[2] & seen.clear[2]));
-      size = {bits % 32 == 0 ? bits + 1 : bits, seen.used, ~0u};
+      const uint32_t rest_bits = bits > kHighBits ? bits - high_bits_of_long(seen.used) : 0;
+      high_id_bits = id_bits - rest_bits;  // tables have 12 bits at most
+      size = {max(bits, 1u), rest_bits, seen.used, ~0u};
     }
     if (threadIdx.x == 32) tables.set(seen.set[2], seen.clear[2]);
   }
@@ -129,38 +131,38 @@ struct Packing {
     size.used = seen.listed;
   }
 
+  __device__ bool is_long() const { return size.rest_bits > 0; }
+
   __device__ Packed pack(Key key) const {
-    const uint64_t id = ids.pack(key.id), table = tables.pack(key.table);
-    const uint64_t low = id | (id_bits < 64 ? table << id_bits : 0);
-    return {uint32_t(low), uint32_t(low >> 32), id_bits > 0 ? uint32_t(table >> (64 - id_bits)) : 0};
+    const uint64_t id = ids.pack(key.id);
+    return {uint32_t(id >> size.rest_bits) | tables.pack(key.table) << high_id_bits,
+            id & ((uint64_t(1) << size.rest_bits) - 1)};
   }
   __device__ int64_t id(const Packed& packed) const {
-    return id_of(ids.unpack(id_bits < 64 ? packed.low() & ((uint64_t(1) << id_bits) - 1) : packed.low()));
+    const uint64_t high = packed.high & ((1u << high_id_bits) - 1);
+    return id_of(ids.unpack(high << size.rest_bits | packed.rest));
   }
-  __device__ uint32_t table(const Packed& packed) const {
-    return tables.unpack(uint32_t(id_bits < 64 ? packed.low() >> id_bits : 0) |
-                         uint32_t(id_bits > 0 ? uint64_t(packed.words[2]) << (64 - id_bits) : 0));
-  }
+  __device__ uint32_t table(uint32_t high) const { return tables.unpack(high >> high_id_bits); }
 
-  // Whether ShortPacking does as well.
-  __device__ bool is_short() const { return size.bits <= 32 && ids.has_two_runs && tables.has_two_runs; }
-
-  // Whether keys are so long that they have a bit of this word, and which of its bits are the table's.
-  __device__ bool has(int word) const { return size.bits > 32u * uint32_t(word); }
-  __device__ uint32_t bits_of_table(int word) const {
-    const int below = int(id_bits) - 32 * word;
-    return below <= 0 ? ~0u : below >= 32 ? 0 : ~0u << below;
-  }
+  // Whether RegisterPacking does as well.
+  __device__ bool has_two_runs() const { return ids.has_two_runs && tables.has_two_runs; }
 };
 
-// A packing of keys of one word, for registers: that of most batches.
-class ShortPacking {
+// The packing of most batches, for registers.
+template <bool is_long>
+class RegisterPacking {
  public:
-  __device__ explicit ShortPacking(const Packing& packing)
-      : ids_(packing.ids), tables_(packing.tables), id_bits_(packing.id_bits) {}
+  __device__ explicit RegisterPacking(const Packing& packing)
+      : ids_(packing.ids),
+        tables_(packing.tables),
+        high_id_bits_(packing.high_id_bits),
+        rest_bits_(packing.size.rest_bits) {}
 
-  __device__ uint32_t pack(Key key) const {
-    return uint32_t(ids_.pack(key.id)) | uint32_t(uint64_t(tables_.pack(key.table)) << id_bits_);
+  __device__ Packed pack(Key key) const {
+    const uint64_t id = ids_.pack(key.id);
+    const uint32_t table = tables_.pack(key.table) << high_id_bits_;
+    if (!is_long) return {uint32_t(id) | table, 0};
+    return {uint32_t(id >> rest_bits_) | table, id & ((uint64_t(1) << rest_bits_) - 1)};
   }
 
  private:
@@ -177,7 +179,7 @@ class ShortPacking {
   };
   Runs<uint64_t> ids_;
   Runs<uint32_t> tables_;
-  uint32_t id_bits_;
+  uint32_t high_id_bits_, rest_bits_;
 };
 
 }  // namespace recis

@@ -15,9 +15,11 @@ namespace {
 
 // The arrays between the kernels.
 struct Scratch {
-  uint32_t* words[kMaxWords];  // [total] the packed keys by position
-  // Where all numbers below 2^bits are so few: the place of each packed key that there is. Lies where
-  // such keys have no second and third word.
+  // [total] the packed keys by position; before, the tables and ids of FromArray.
+  uint32_t* highs;
+  uint64_t* rests;
+  // Where all numbers below 2^bits are so few: the place of each packed key that there is. Lies where such
+  // keys have no rest.
   uint32_t* place_of;
   int64_t place_count;
   Mark* marks;  // [place_count / 32 + 2]
@@ -35,13 +37,13 @@ struct Scratch {
   __device__ uint32_t* place_list() const { return has_places(sort.size->bits) ? place_of : nullptr; }
   __device__ Marks by_marks() const { return {marks, place_of}; }
   __device__ Sorted sorted(const uint32_t* positions) const {
-    return {packing, sort.sorted(), positions, {words[0], words[1], words[2]}};
+    return {packing, sort.sorted(), positions, rests};
   }
 };
 
 constexpr int kPackThreads = 512, kPackItems = 4;
 constexpr int kPackBlocks = 132 * 2;  // two on each multiprocessor of an H100
-constexpr int kRunThreads = 512, kRunItems = 16, kRun = kRunThreads * kRunItems;
+constexpr int kRunThreads = 512, kRunItems = 8, kRun = kRunThreads * kRunItems;
 constexpr int64_t run_count(int64_t total) { return (total + kRun - 1) / kRun; }
 
 // Fills the array of FromArray, for the positions that some columns cover; the first of several launches
@@ -55,9 +57,8 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t i = grid_thread(); i < total; i += grid_threads()) {
     if (!is_first && !here.covers(uint32_t(i))) continue;
     const Key key = here.key(uint32_t(i), no_table);
-    scratch.words[0][i] = uint32_t(key.id);
-    scratch.words[1][i] = uint32_t(key.id >> 32);
-    scratch.words[2][i] = key.table;
+    scratch.highs[i] = key.table;
+    scratch.rests[i] = key.id;
   }
 }
 
@@ -97,7 +98,7 @@ __global__ void __launch_bounds__(kPackThreads) seen_kernel(From from, uint32_t 
   if (threadIdx.x == 0) scratch.seen[blockIdx.x] = all;
 }
 
-// Packs the keys, and counts the digits of those that will be sorted.
+// Packs the keys, and counts the digits of the high words that will be sorted.
 template <class From>
 __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t total, Scratch scratch) {
   wait_for_stream();
@@ -106,8 +107,7 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t 
   __shared__ typename From::Here here;
   __shared__ Seen all;
   __shared__ Packing packing;
-  __shared__ Digit digits[kMaxPasses];
-  __shared__ uint32_t counts[kMaxPasses][kDigits][kCopies];
+  __shared__ uint32_t counts[kPassesOfWord][kDigits][kCopies], marked[kBlockMarkWords];
   from.set(here);
   Seen mine{};
   for (unsigned block = threadIdx.x; block < gridDim.x; block += kPackThreads) mine.add(scratch.seen[block]);
@@ -115,16 +115,12 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t 
   __syncthreads();
   packing.set(all);
   __syncthreads();
-  const int passes = passes_of(packing.size.bits);
+  const int passes = packing.size.high_passes();
   const bool has_marks = scratch.has_marks(packing.size.bits);
   const uint32_t sorted = has_marks ? scratch.listed : total;
   if (threadIdx.x == 0 && has_marks) packing.list_first(sorted, all);
-  if (int(threadIdx.x) < passes) digits[threadIdx.x] = digit_of(packing.size.bits, int(threadIdx.x));
   if (blockIdx.x == 0 && threadIdx.x == 0) *scratch.packing = packing;
   for (int i = int(threadIdx.x); i < passes * kDigits * kCopies; i += kPackThreads) (&counts[0][0][0])[i] = 0;
-  // Keys that are marked have no bit of the later passes.
-  static_assert((kMaxPasses - kPassesOfWord) * kDigits * kCopies >= int(kBlockMarkWords));
-  uint32_t* const marked = &counts[kPassesOfWord][0][0];
   const bool here_first = has_marks && packing.size.bits <= kBlockMarkBits;
   const uint32_t marked_words = here_first ? Marks::words(packing.size.bits) : 0;
   for (uint32_t i = threadIdx.x; i < marked_words; i += kPackThreads) marked[i] = 0;
@@ -134,34 +130,30 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(From from, uint32_t 
     if (!here_first) scratch.by_marks().set(key);
     else if (!Marks::is_set(marked[key / 32], key)) atomicOr(&marked[key / 32], 1u << key % 32);
   };
-  const auto store_long = [&](uint32_t position, Key key) {
+  const uint32_t digit_mask = packing.size.digit(0).mask;  // the others are as wide
+  const int digit_width = __popc(digit_mask);
+  const auto store = [&](bool is_long, const auto& packs, uint32_t position, Key key) {
     const bool is_used = key.table != from.no_table;
-    const Packed packed = is_used ? packing.pack(key) : Packed{kNoKey, kNoKey, kNoKey};
-    if (is_used && has_marks) mark(packed.words[0]);
-#pragma unroll
-    for (int word = 0; word < kMaxWords; ++word) {
-      if (!packing.has(word)) continue;
-      scratch.words[word][position] = packed.words[word];
-      if (!is_used || position >= sorted) continue;
-      const int first = word * kPassesOfWord;
-      for (int pass = first; pass < min(first + kPassesOfWord, passes); ++pass)
-        count(pass, digits[pass](packed.words[word]));
-    }
-  };
-  // The same from registers: what takes time here are instructions.
-  const ShortPacking short_packing(packing);
-  const Digit digit = digits[0];  // the others are as wide
-  const int width = __popc(digit.mask);
-  const auto store_short = [&](uint32_t position, Key key) {
-    const bool is_used = key.table != from.no_table;
-    uint32_t packed = is_used ? short_packing.pack(key) : kNoKey;
-    scratch.words[0][position] = packed;
-    if (is_used && has_marks) mark(packed);
+    const Packed packed = is_used ? packs.pack(key) : Packed{kNoKey, 0};
+    uint32_t high = packed.high;
+    scratch.highs[position] = high;
+    if (is_long) scratch.rests[position] = packed.rest;
+    else if (is_used && has_marks) mark(high);
     const bool is_sorted = is_used && position < sorted;
-    for (int pass = 0; is_sorted && pass < passes; ++pass, packed >>= width) count(pass, packed & digit.mask);
+    for (int pass = 0; is_sorted && pass < passes; ++pass, high >>= digit_width) count(pass, high & digit_mask);
   };
-  if (packing.is_short()) for_each_key(from, here, total, store_short);
-  else for_each_key(from, here, total, store_long);
+  // From registers where that is possible: what takes time here are instructions.
+  const bool is_long = packing.is_long();
+  if (!packing.has_two_runs())
+    for_each_key(from, here, total, [&](uint32_t i, Key key) { store(is_long, packing, i, key); });
+  else if (is_long)
+    for_each_key(from, here, total, [&, packs = RegisterPacking<true>(packing)](uint32_t i, Key key) {
+      store(true, packs, i, key);
+    });
+  else
+    for_each_key(from, here, total, [&, packs = RegisterPacking<false>(packing)](uint32_t i, Key key) {
+      store(false, packs, i, key);
+    });
   __syncthreads();
   for (int i = int(threadIdx.x); i < passes * kDigits; i += kPackThreads) {
     const uint32_t(&copies)[kCopies] = (&counts[0][0])[i];
@@ -193,10 +185,11 @@ __global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch
     return write_starts(scratch.by_marks(), packing.size, scratch.sort.sorted(), out);
   Sorted sorted = scratch.sorted(out.positions);
   sorted.packing = &packing;
+  uint32_t* const place_of = scratch.place_list();
   SortedRun<kRunItems> run;
   const uint32_t tile = blockIdx.x;
   const WarpSums heads =
-      sum_over_warps(run.read(sorted, tile * kRun + threadIdx.x / 32 * 32 * kRunItems), counts);
+      sum_over_warps(run.read(sorted, tile * kRun + threadIdx.x / 32 * 32 * kRunItems, !place_of), counts);
   if (threadIdx.x < 32) {
     if (threadIdx.x == 0 && tile > 0) tell_sum(scratch.told + tile, heads.all);
     const uint32_t before = sum_before_by_warp(scratch.told, tile);
@@ -206,7 +199,7 @@ __global__ void __launch_bounds__(kRunThreads, 2) results_kernel(Scratch scratch
     }
   }
   __syncthreads();
-  run.write(sorted, before_tile + heads.before, out, scratch.place_list());
+  run.write(sorted, before_tile + heads.before, out, place_of);
   if (tile == gridDim.x - 1) write_end(sorted, before_tile + heads.all, out);
 }
 
@@ -220,7 +213,7 @@ __global__ void __launch_bounds__(kThreads) inverse_kernel(Scratch scratch, Resu
   if (has_marks && blockIdx.x == 0) write_tables(marks, *scratch.packing, out);
   const int64_t packs = (int64_t(out.total) + 3) / 4;
   for (int64_t pack = grid_thread(); pack < packs; pack += grid_threads()) {
-    const Pack<uint32_t> keys = reinterpret_cast<const Pack<uint32_t>*>(scratch.words[0])[pack];
+    const Pack<uint32_t> keys = reinterpret_cast<const Pack<uint32_t>*>(scratch.highs)[pack];
     Pack<uint32_t> places;
     bool all = true;
 #pragma unroll
@@ -268,23 +261,26 @@ __global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, 
   packing.set(all);
   __syncthreads();
 
-  // As in the sort of many, but that a long key's other words wait in the scratch memory.
+  // As in the sort of many, but always from the lowest digit; a long key's other words wait in the scratch memory.
   uint32_t keys[kSmallItems], positions[kSmallItems], places[kSmallItems], there = 0;
 #pragma unroll
   for (int k = 0; k < kSmallItems; ++k) {
     const uint32_t i = positions[k] = first + k * 32;
     const Packed packed = packing.pack(ids[k]);
-    keys[k] = packed.words[0];
+    keys[k] = packing.is_long() ? uint32_t(packed.rest) : packed.high;
     there |= uint32_t(ids[k].table != from.no_table) << k;
-    for (int word = 0; word < kMaxWords && packing.size.bits > 32; ++word)
-      if (packing.has(word) && i < out.total) scratch.words[word][i] = packed.words[word];
+    if (packing.is_long() && i < out.total) scratch.highs[i] = packed.high, scratch.rests[i] = packed.rest;
   }
-  for (int pass = 0; pass < passes_of(packing.size.bits); ++pass) {
-    const Digit digit = digit_of(packing.size.bits, pass);
+  const int first_pass = -packing.size.rest_passes();
+  for (int pass = first_pass; pass < packing.size.high_passes(); ++pass) {
+    const Digit digit = packing.size.digit(pass);
     __syncthreads();
-    if (pass > 0 && pass % kPassesOfWord == 0)
-      for (int k = 0; k < kSmallItems; ++k)
-        keys[k] = there >> k & 1 ? scratch.words[digit.word][positions[k]] : 0;
+    if (pass > first_pass && packing.size.begins_word(pass))
+      for (int k = 0; k < kSmallItems; ++k) {
+        if (!(there >> k & 1)) continue;
+        const uint32_t position = positions[k];
+        keys[k] = pass < 0 ? uint32_t(scratch.rests[position] >> 32) : scratch.highs[position];
+      }
     memory.ranks.within_warp(digit, keys, there, places);
     __syncthreads();
     const uint32_t start = sum_of_lower_digits(memory.ranks.over_warps(), ends);
@@ -312,10 +308,9 @@ __global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, 
     }
   }
 
-  const Sorted sorted{&packing, memory.sorted.keys, memory.sorted.positions,
-                      {scratch.words[0], scratch.words[1], scratch.words[2]}};
+  const Sorted sorted{&packing, memory.sorted.keys, memory.sorted.positions, scratch.rests};
   SortedRun<kSmallItems> run;
-  const WarpSums heads = sum_over_warps(run.read(sorted, begin), head_counts);
+  const WarpSums heads = sum_over_warps(run.read(sorted, begin, true), head_counts);
   run.write(sorted, heads.before, out, nullptr);
   write_end(sorted, heads.all, out);
 #pragma unroll
@@ -326,11 +321,10 @@ __global__ void __launch_bounds__(kSmallThreads) small_kernel(FromColumns from, 
 Scratch take(Workspace& workspace, int64_t total, int64_t listed) {
   Scratch scratch{};
   scratch.listed = uint32_t(listed);
-  scratch.words[0] = workspace.take<uint32_t>((total + 3) / 4 * 4);  // read in packs of four
+  scratch.highs = workspace.take<uint32_t>((total + 3) / 4 * 4);  // read in packs of four
+  scratch.rests = workspace.take<uint64_t>(total);
+  scratch.place_of = reinterpret_cast<uint32_t*>(scratch.rests);
   scratch.place_count = 2 * total;
-  scratch.place_of = workspace.take<uint32_t>(scratch.place_count);
-  scratch.words[1] = scratch.place_of;
-  scratch.words[2] = scratch.place_of ? scratch.place_of + total : nullptr;
   scratch.packing = workspace.take<Packing>(1);
   scratch.seen = workspace.take<Seen>(kPackBlocks);
 
@@ -338,12 +332,14 @@ Scratch take(Workspace& workspace, int64_t total, int64_t listed) {
   sort.count = uint32_t(total);
   sort.tiles = uint32_t(sort_tiles(total));
   sort.size = scratch.packing ? &scratch.packing->size : nullptr;
-  for (int word = 0; word < kMaxWords; ++word) sort.words[word] = scratch.words[word];
+  sort.highs = scratch.highs;
+  sort.rests = scratch.rests;
   for (Pairs& pairs : sort.pairs) pairs = {workspace.take<uint32_t>(total), workspace.take<uint32_t>(total)};
 
   const size_t begin = workspace.bytes();
   scratch.zeros = sort.ticket = workspace.take<uint32_t>(1);
-  sort.done = workspace.take<uint32_t>(kMaxPasses);
+  sort.done = workspace.take<uint32_t>(kMaxStages);
+  sort.too_many_ties = workspace.take<uint32_t>(1);
   sort.histograms = scratch.histograms = workspace.take<uint32_t>(kMaxPasses * kDigits);
   sort.told = workspace.take<uint32_t>(2 * int64_t(sort.tiles) * kDigits);
   const int64_t words = scratch.place_count / 32 + 1;
@@ -449,6 +445,6 @@ extern "C" int recis_partition_ids_forward(const recis_ids_column* columns, int6
       return status;
     is_first = false;
   }
-  const FromArray array{{scratch.words[0], scratch.words[1], scratch.words[2]}, out.tables};
+  const FromArray array{scratch.rests, scratch.highs, out.tables};
   return partition(op, array, scratch, out, stream);
 }

@@ -1,114 +1,49 @@
-// A stable radix sort of numbers whose length only the device knows: one launch, and a pass over the data
-// for every eight bits that there are.
+// A stable radix sort of keys whose length only the device knows: one launch, and a pass over the data for
+// every eight bits of a key's high word.
+//
+// Keys that are longer have a rest below that word. In a batch few keys share a high word that others have:
+// the rests of those few are put in order at the end (ties.cuh). If they are too many, the sort begins again
+// with the lowest digit of the rests.
 //
 // A pass moves each tile of the data once ("onesweep"): a block ranks the items of a tile, looks back at
 // how many items of each digit earlier tiles have, and writes. Blocks take tiles by ticket, pass after
 // pass, and wait only for what has an earlier ticket, so it does not matter how many run at once.
 #pragma once
 
+#include "digits.cuh"
 #include "look_back.cuh"
+#include "ties.cuh"
 
 namespace recis {
 
-// Keys are words of 32 bits, the lowest first, and a word at most four digits.
-constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits, kPassesOfWord = 4;
-constexpr int kMaxWords = 3, kMaxPasses = 10;  // 80 bits
-
-// A digit of a word.
-struct Digit {
-  int word;
-  uint32_t shift, mask;
-  __device__ uint32_t operator()(uint32_t key) const { return key >> shift & mask; }
-};
-
-// How many passes keys of `bits` bits take, at least one, and the digit of each.
-__host__ __device__ constexpr int passes_of(uint32_t bits) {
-  return bits == 0 ? 1 : int(bits + kDigitBits - 1) / kDigitBits;
-}
-__device__ __forceinline__ Digit digit_of(uint32_t bits, int pass) {
-  const int word = pass / kPassesOfWord;
-  const uint32_t bits_here = min(32u, bits - 32u * uint32_t(word));
-  const uint32_t passes_here = uint32_t(passes_of(bits_here));
-  const uint32_t width = (bits_here + passes_here - 1) / passes_here;  // of about the same width each
-  return {word, uint32_t(pass % kPassesOfWord) * width, (1u << width) - 1};
-}
-
-// The lanes of a full warp that have the same digit.
-__device__ __forceinline__ unsigned same_digit(uint32_t digit) {
-  unsigned same = ~0u;
-#pragma unroll
-  for (int bit = 0; bit < kDigitBits; ++bit) {
-    const int32_t sign = int32_t(digit << (31 - bit));  // the bit
-    const unsigned set = __ballot_sync(~0u, sign < 0);
-    same &= ~(set ^ uint32_t(sign >> 31));
-  }
-  return same;
-}
-
-// Ranks the items of a tile, of which a warp has `items` * 32 in a row and lane i every 32nd from the i-th.
-template <int warps, int items>
-struct Ranks {
-  uint32_t counts[warps][kDigits];
-
-  // ranks[k] = how many items of the warp before a lane's item k have the same digit; those without their
-  // bit in `there` do not count.
-  __device__ void within_warp(Digit digit, const uint32_t (&keys)[items], uint32_t there,
-                              uint32_t (&ranks)[items]) {
-    const unsigned lane = threadIdx.x % 32;
-    uint32_t* count = counts[threadIdx.x / 32];
-    for (unsigned d = lane; d < kDigits; d += 32) count[d] = 0;
-    __syncwarp();
-#pragma unroll
-    for (int k = 0; k < items; ++k) {
-      const uint32_t d = digit(keys[k]);
-      const unsigned same = same_digit(d) & __ballot_sync(~0u, there >> k & 1);
-      const uint32_t before = count[d];
-      ranks[k] = before + __popc(same & ((1u << lane) - 1));
-      __syncwarp();
-      if (lane == unsigned(__ffs(int(same)) - 1)) count[d] = before + __popc(same);
-      __syncwarp();
-    }
-  }
-
-  // Then, behind a barrier: counts become those of the warps before, and a thread gets the tile's count of
-  // the digit with its number.
-  __device__ uint32_t over_warps() {
-    uint32_t sum = 0;
-    if (threadIdx.x >= kDigits) return sum;
-#pragma unroll 4
-    for (int warp = 0; warp < warps; ++warp) {
-      const uint32_t count = counts[warp][threadIdx.x];
-      counts[warp][threadIdx.x] = sum;
-      sum += count;
-    }
-    return sum;
-  }
-};
-
-// The sum over the digits before a thread's. To be called by all threads of a block; those without a digit
-// bring 0. `ends` is shared memory, and not to be used again before another barrier.
-__device__ __forceinline__ uint32_t sum_of_lower_digits(uint32_t count, uint32_t (&ends)[kDigits / 32]) {
-  const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  uint32_t sum = count;
-  for (unsigned step = 1; step < 32; step *= 2) {
-    const uint32_t before = __shfl_up_sync(~0u, sum, step);
-    if (lane >= step) sum += before;
-  }
-  if (lane == 31 && warp < kDigits / 32) ends[warp] = sum;
-  __syncthreads();
-  for (unsigned other = 0; other < kDigits / 32; ++other)
-    if (other < warp) sum += ends[other];
-  return sum - count;
-}
-
 // What the sort must know of its keys, in device memory.
 struct SortSize {
-  uint32_t bits;  // of a key, at least 1, and no multiple of 32
-  uint32_t used;  // so many positions have a key
-  uint32_t count; // of so many; those behind are left out
+  uint32_t bits;       // of a key, at least 1
+  uint32_t rest_bits;  // the lowest of them, that the high word does not have
+  uint32_t used;       // so many positions have a key
+  uint32_t count;      // of so many; those behind are left out
+
+  // Passes over the high word have the numbers from 0 on, those over the rest the ones below.
+  __device__ int high_passes() const { return passes_of(bits - rest_bits); }
+  __device__ int rest_passes() const { return passes_of(rest_bits); }
+  __device__ Digit digit(int pass) const {
+    return pass < 0 ? digit_of(rest_bits, pass + rest_passes()) : digit_of(bits - rest_bits, pass);
+  }
+  // Which word of the rest a pass below 0 is over, and whether a pass is the first over its word.
+  __device__ int rest_word(int pass) const { return (pass + rest_passes()) / kPassesOfWord; }
+  __device__ bool begins_word(int pass) const {
+    return pass < 0 ? (pass + rest_passes()) % kPassesOfWord == 0 : pass == 0;
+  }
 };
-// The highest word of a position that has no key. It is left out of the order.
-constexpr uint32_t kNoKey = ~0u;
+// Keys have 76 bits at most: 52 below a high word of 24, or 45 below one of 31, and 10 passes either way. No high
+// word of 31 bits is kNoKey.
+constexpr uint32_t kHighBits = 31, kMaxRestBits = 52;
+constexpr int kMaxPasses = 10;
+
+// The bits of the high words of `used` long keys: 24 if those can tell 2^10 times as many keys apart, so that at
+// random one key of 2^10 shares its high word with another. A pass less than that would spare 16 us of 1 M keys,
+// but among ids of which some are much more frequent than others, a frequent one would nearly always be tied.
+__device__ __forceinline__ uint32_t high_bits_of_long(uint32_t used) { return used < 1u << 14 ? 24 : kHighBits; }
 
 struct Pairs {
   uint32_t *keys, *positions;  // [count]
@@ -116,19 +51,26 @@ struct Pairs {
 
 struct Sort {
   const SortSize* size;
-  uint32_t count, tiles;             // at most
-  const uint32_t* words[kMaxWords];  // [count] each: the keys, as many words as they have
-  const uint32_t* histograms;        // [passes, kDigits] how often each digit occurs
-  // A pass writes one of these, and the next one reads it; but the last one writes positions to `positions`.
+  uint32_t count, tiles;  // at most
+  const uint32_t* highs;  // [count] the keys by position
+  const uint64_t* rests;  // [count] if they have some
+  // [kMaxPasses, kDigits] how often each digit of the high word occurs; behind them zeros, for those of the rest.
+  uint32_t* histograms;
+  // A pass writes one of these, and the next one reads it; the last one writes positions to `positions` too.
   Pairs pairs[2];
   uint32_t* positions;  // [count]
-  // Zeros: the next ticket, how many tiles of each pass are done [kMaxPasses], and what tiles tell of
-  // their digits [2, tiles, kDigits].
-  uint32_t *ticket, *done, *told;
+  // Zeros: the next ticket, how many tiles of each stage are done [kMaxStages], what tiles tell of their
+  // digits [2, tiles, kDigits], and whether ties are too many.
+  uint32_t *ticket, *done, *told, *too_many_ties;
 
-  // The word of the highest digits of all keys in order, when the sort is done.
-  __device__ const uint32_t* sorted() const { return pairs[(passes_of(size->bits) - 1) % 2].keys; }
+  // The high words in order, when the sort is done.
+  __device__ const uint32_t* sorted() const { return pairs[(size->high_passes() - 1) % 2].keys; }
 };
+
+// Of the digits of a pass, and of the passes behind it.
+__device__ __forceinline__ uint32_t* histogram_of(const Sort& sort, const SortSize& size, int pass) {
+  return sort.histograms + (pass < 0 ? size.high_passes() + size.rest_passes() + pass : pass) * kDigits;
+}
 
 constexpr int kSortThreads = 512, kSortWarps = kSortThreads / 32;
 // So many blocks run at once on an H100, two on each multiprocessor. More would find no ticket there.
@@ -144,51 +86,61 @@ inline int64_t sort_tiles(int64_t count) {
   return (count + tile - 1) / tile;
 }
 
-// Sorts a tile by the digit of a pass. Thread 0 gets the next ticket, which is taken meanwhile.
+// Sorts a tile by the digit of a pass; the first pass takes positions as they are. Thread 0 gets the next
+// ticket, which is taken meanwhile.
 template <int items>
-__device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, int pass, uint32_t tile) {
+__device__ __forceinline__ uint32_t sort_tile(const Sort& sort, const SortSize& size, int pass, bool is_first,
+                                              uint32_t tile) {
   constexpr uint32_t kTile = kSortThreads * items;
   __shared__ union {
     Ranks<kSortWarps, items> ranks;
     uint32_t staged[kTile];
   } memory;
   __shared__ uint32_t starts[kDigits], ends[2][kDigits / 32], tile_count;
-  const Digit digit = digit_of(bits, pass);
-  // Where a word begins, keys come from their positions.
-  const uint32_t* new_word = pass == 0                   ? sort.words[0]
-                             : pass == kPassesOfWord     ? sort.words[1]
-                             : pass == 2 * kPassesOfWord ? sort.words[2]
-                                                         : nullptr;
-  const bool is_first = pass == 0, is_last = pass == passes_of(bits) - 1;
-  const bool is_odd = pass % 2;
+  const Digit digit = size.digit(pass);
+  const bool begins_word = size.begins_word(pass), is_last = pass == size.high_passes() - 1;
+  const bool is_odd = pass & 1;
   const Pairs from = is_odd ? sort.pairs[0] : sort.pairs[1], to = is_odd ? sort.pairs[1] : sort.pairs[0];
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 
   uint32_t keys[items], places[items], there = 0;
   const uint32_t first = tile * kTile + warp * 32 * items + lane;
   // The first pass leaves out the positions that have no key.
-  const uint32_t end = min(is_first ? sort.size->count : sort.size->used, sort.count);
-  const uint32_t* highest = sort.words[(bits - 1) / 32];
+  const uint32_t end = min(is_first ? size.count : size.used, sort.count);
   auto position_at = [&](uint32_t i) { return is_first ? i : i < end ? __ldcg(from.positions + i) : 0; };
+  // Where a word begins, keys come from their positions.
+  if (begins_word && pass < 0) {
+#pragma unroll
+    for (int k = 0; k < items; ++k) {
+      const uint32_t i = first + k * 32;
+      keys[k] = i < end ? uint32_t(sort.rests[position_at(i)] >> 32 * size.rest_word(pass)) : 0;
+    }
+  } else {
+    const uint32_t* source = begins_word ? sort.highs : from.keys;
+#pragma unroll
+    for (int k = 0; k < items; ++k) {
+      const uint32_t i = first + k * 32;
+      keys[k] = i < end ? __ldcg(source + (begins_word ? position_at(i) : i)) : 0;
+    }
+  }
 #pragma unroll
   for (int k = 0; k < items; ++k) {
     const uint32_t i = first + k * 32;
-    keys[k] = i < end ? __ldcg(new_word ? new_word + position_at(i) : from.keys + i) : 0;
-    const bool has_key = i < end && (!is_first || (bits < 32 ? keys[k] : __ldcg(highest + i)) != kNoKey);
+    const bool has_key = i < end && (!is_first || (pass == 0 ? keys[k] : __ldcg(sort.highs + i)) != kNoKey);
     there |= uint32_t(has_key) << k;
   }
   memory.ranks.within_warp(digit, keys, there, places);
   const bool has_digit = threadIdx.x < kDigits;
-  const uint32_t everywhere = has_digit ? sort.histograms[pass * kDigits + threadIdx.x] : 0;
+  const uint32_t everywhere = has_digit ? __ldcg(&histogram_of(sort, size, pass)[threadIdx.x]) : 0;
   __syncthreads();
 
   const uint32_t count = memory.ranks.over_warps();
   const int64_t word = int64_t(tile) * kDigits + threadIdx.x, words = int64_t(sort.tiles) * kDigits;
-  uint32_t* told = sort.told + (pass % 2) * words + word;
+  uint32_t* told = sort.told + (pass & 1) * words + word;
   if (has_digit) {
     if (tile == 0) tell_sum_up_to_end(told, count);
     else tell_sum(told, count);
-    sort.told[((pass + 1) % 2) * words + word] = 0;  // for the next pass; the one before has no use for it
+    sort.told[((pass + 1) & 1) * words + word] = 0;  // for the next pass; the one before has no use for it
   }
   const uint32_t start = sum_of_lower_digits(count, ends[0]);
   const uint32_t base = sum_of_lower_digits(everywhere, ends[1]);
@@ -230,39 +182,100 @@ __device__ __forceinline__ uint32_t sort_tile(const Sort& sort, uint32_t bits, i
   __syncthreads();
   uint32_t* out = is_last ? sort.positions : to.positions;
 #pragma unroll
-  for (int k = 0; k < items; ++k)
-    if (targets[k] < sort.count) out[targets[k]] = memory.staged[k * kSortThreads + threadIdx.x];
+  for (int k = 0; k < items; ++k) {
+    if (targets[k] >= sort.count) continue;
+    const uint32_t position = memory.staged[k * kSortThreads + threadIdx.x];
+    out[targets[k]] = position;
+    if (is_last && size.rest_bits > 0) to.positions[targets[k]] = position;  // that ties are put in order from
+  }
   return ticket;
 }
+
+// Puts the ties of a tile's positions in order.
+template <int items>
+__device__ __forceinline__ void order_ties(const Sort& sort, const SortSize& size, uint32_t begin) {
+  const Pairs from = size.high_passes() % 2 ? sort.pairs[0] : sort.pairs[1];
+  const Ties ties{from.keys, from.positions, sort.rests, size.used, sort.positions, sort.too_many_ties};
+  ties.order_rows<items>(begin + threadIdx.x / 32 * 32 * items);
+}
+
+// Counts the digits of a tile's rests; and what tiles told is forgotten.
+template <int items>
+__device__ __forceinline__ void count_tile(const Sort& sort, const SortSize& size, uint32_t tile) {
+  constexpr uint32_t kTile = kSortThreads * items;
+  constexpr int kMaxRestPasses = passes_of(kMaxRestBits);
+  __shared__ uint32_t counts[kMaxRestPasses * kDigits];
+  const int passes = size.rest_passes();
+  for (int i = int(threadIdx.x); i < passes * kDigits; i += kSortThreads) counts[i] = 0;
+  static_assert(kSortThreads == 2 * kDigits);
+  const int64_t copy = threadIdx.x / kDigits, told_by_tile = copy * sort.tiles + tile;
+  sort.told[told_by_tile * kDigits + threadIdx.x % kDigits] = 0;
+  __syncthreads();
+  const uint32_t end = min((tile + 1) * kTile, sort.count);
+  for (uint32_t i = tile * kTile + threadIdx.x; i < end; i += kSortThreads) {
+    if (sort.highs[i] == kNoKey) continue;
+    const uint64_t rest = sort.rests[i];
+    for (int pass = -passes; pass < 0; ++pass) {
+      const uint32_t word = uint32_t(rest >> 32 * size.rest_word(pass));
+      atomicAdd(&counts[(passes + pass) * kDigits + size.digit(pass)(word)], 1u);
+    }
+  }
+  __syncthreads();
+  uint32_t* histograms = histogram_of(sort, size, -passes);
+  for (int i = int(threadIdx.x); i < passes * kDigits; i += kSortThreads)
+    if (counts[i] > 0) atomicAdd(histograms + i, counts[i]);
+}
+
+// What blocks do tile by tile, one stage after another: the passes over high words; and if there are rests, the
+// ties; and if those are too many, a count of the rests' digits and all passes.
+struct Stages {
+  int ties, all, count;  // the stage of ties, the first of all passes, and behind the last
+
+  __device__ explicit Stages(const SortSize& size)
+      : ties(size.high_passes()),
+        all(ties + 2),
+        count(size.rest_bits > 0 ? all + size.rest_passes() + size.high_passes() : ties) {}
+};
+constexpr int kMaxStages = passes_of(kHighBits) + 2 + kMaxPasses;
 
 template <int items>
 __global__ void __launch_bounds__(kSortThreads, 2) sort_kernel(Sort sort) {
   wait_for_stream();
   __shared__ uint32_t next, tiles;
-  const uint32_t bits = sort.size->bits;
-  const int passes = passes_of(bits);
+  const SortSize size = *sort.size;
+  const Stages stages(size);
+  constexpr uint32_t kTile = kSortThreads * items;
   if (threadIdx.x == 0) {
-    constexpr uint32_t kTile = kSortThreads * items;
-    tiles = max((min(sort.size->count, sort.count) + kTile - 1) / kTile, 1u);
+    tiles = max((min(size.count, sort.count) + kTile - 1) / kTile, 1u);
     next = atomicAdd(sort.ticket, 1u);
   }
   for (;;) {
     __syncthreads();
-    const int pass = int(next / tiles);
+    const int stage = int(next / tiles);
     const uint32_t tile = next % tiles;
-    if (pass >= passes) return;
-    if (pass > 0) {
+    if (stage >= stages.count) return;
+    if (stage > 0) {
       if (threadIdx.x == 0) {
-        while (*static_cast<volatile uint32_t*>(sort.done + pass - 1) < tiles) pause();
+        while (*static_cast<volatile uint32_t*>(sort.done + stage - 1) < tiles) pause();
         __threadfence();
       }
       __syncthreads();
     }
-    const uint32_t ticket = sort_tile<items>(sort, bits, pass, tile);
+    if (stage > stages.ties && *static_cast<volatile uint32_t*>(sort.too_many_ties) == 0) return;
+    uint32_t ticket = 0;
+    if (stage < stages.ties || stage >= stages.all) {
+      const bool is_again = stage >= stages.all;
+      const int pass = is_again ? stage - stages.all - size.rest_passes() : stage;
+      ticket = sort_tile<items>(sort, size, pass, stage == (is_again ? stages.all : 0), tile);
+    } else {
+      if (stage == stages.ties) order_ties<items>(sort, size, tile * kTile);
+      else count_tile<items>(sort, size, tile);
+      if (threadIdx.x == 0) ticket = atomicAdd(sort.ticket, 1u);
+    }
     __syncthreads();
     if (threadIdx.x == 0) {
       __threadfence();
-      atomicAdd(sort.done + pass, 1u);
+      atomicAdd(sort.done + stage, 1u);
       next = ticket;
     }
   }

@@ -14,19 +14,8 @@ struct Results {
 // The ids in order, as the sort leaves them.
 struct Sorted {
   const Packing* packing;
-  const uint32_t *keys, *positions;  // the highest word of each, and its position
-  const uint32_t* words[kMaxWords];  // of positions
-
-  __device__ uint32_t word_at(int word, uint32_t i) const {
-    if (!packing->has(1)) return keys[i];
-    return (word == 0 ? words[0] : word == 1 ? words[1] : words[2])[positions[i]];
-  }
-  __device__ Packed at(uint32_t i) const {
-    Packed packed{};
-    for (int word = 0; word < kMaxWords; ++word)
-      if (packing->has(word)) packed.words[word] = word_at(word, i);
-    return packed;
-  }
+  const uint32_t *highs, *positions;  // the high word of each, and its position
+  const uint64_t* rests;              // of positions, if keys are long
 };
 
 // Some of the ids in order: a warp has `items` * 32 in a row, and lane i every 32nd from the i-th. At most
@@ -35,36 +24,47 @@ template <int items>
 struct SortedRun {
   uint32_t first;
   uint32_t heads, new_tables;  // bit k: whether the id, or the table, of a lane's item k is another than before
+  uint32_t positions[items];
+  uint64_t rests[items];
 
-  // Reads them, and returns how many heads a warp has.
-  __device__ uint32_t read(const Sorted& sorted, uint32_t begin) {
+  // Reads them, and returns how many heads a warp has. Positions are read if they are wanted.
+  __device__ uint32_t read(const Sorted& sorted, uint32_t begin, bool with_positions) {
     const unsigned lane = threadIdx.x % 32;
-    const uint32_t used = sorted.packing->size.used;
+    const uint32_t used = sorted.packing->size.used, id_bits = sorted.packing->high_id_bits;
+    const bool is_long = sorted.packing->is_long();
+    uint32_t highs[items];
     first = begin + lane;
     heads = new_tables = first == 0 && used > 0;
-    for (int word = 0; word < kMaxWords && sorted.packing->has(word); ++word) {
-      const uint32_t of_table = sorted.packing->bits_of_table(word);
-      uint32_t keys[items];
 #pragma unroll
-      for (int k = 0; k < items; ++k) {
-        const uint32_t i = first + k * 32;
-        keys[k] = i < used ? sorted.word_at(word, i) : 0;
-      }
+    for (int k = 0; k < items; ++k) {
+      const uint32_t i = first + k * 32;
+      highs[k] = i < used ? sorted.highs[i] : 0;
+      positions[k] = with_positions && i < used ? sorted.positions[i] : 0;
+      rests[k] = 0;
+    }
+    if (is_long)
 #pragma unroll
-      for (int k = 0; k < items; ++k) {
-        const uint32_t i = first + k * 32;
-        uint32_t before = __shfl_up_sync(~0u, keys[k], 1);
-        if (lane == 0 && i > 0 && i < used) before = sorted.word_at(word, i - 1);
-        const uint32_t changed = i > 0 && i < used ? before ^ keys[k] : 0;
-        heads |= uint32_t(changed != 0) << k;
-        new_tables |= uint32_t((changed & of_table) != 0) << k;
-      }
+      for (int k = 0; k < items; ++k)
+        if (first + k * 32 < used) rests[k] = sorted.rests[positions[k]];
+#pragma unroll
+    for (int k = 0; k < items; ++k) {
+      const uint32_t i = first + k * 32;
+      const bool has_before = i > 0 && i < used;
+      uint32_t before = __shfl_up_sync(~0u, highs[k], 1);
+      if (lane == 0 && has_before) before = sorted.highs[i - 1];
+      const uint32_t changed = has_before ? before ^ highs[k] : 0;
+      heads |= uint32_t(changed != 0) << k;
+      new_tables |= uint32_t(changed >> id_bits != 0) << k;
+      if (!is_long) continue;
+      uint64_t rest_before = __shfl_up_sync(~0u, rests[k], 1);
+      if (lane == 0 && has_before) rest_before = sorted.rests[sorted.positions[i - 1]];
+      heads |= uint32_t(has_before && rest_before != rests[k]) << k;
     }
     return __reduce_add_sync(~0u, unsigned(__popc(heads)));
   }
 
   // Writes what is known of them, if `before` ids are in the warps before. What position holds which id is
-  // for later if there is a list of places.
+  // for later if there is a list of places; if not, positions are wanted.
   __device__ void write(const Sorted& sorted, uint32_t before, const Results& out, uint32_t* place_of) const {
     const unsigned lane = threadIdx.x % 32, up_to_lane = ~0u >> (31 - lane);
     const Packing& packing = *sorted.packing;
@@ -75,18 +75,17 @@ struct SortedRun {
       const uint32_t i = first + k * 32, place = before + __popc(heads_here & up_to_lane) - 1;
       before += __popc(heads_here);
       if (is_head) {
-        const Packed packed = sorted.at(i);
-        out.ids[place] = packing.id(packed);
+        out.ids[place] = packing.id({sorted.highs[i], rests[k]});
         out.starts[place] = i;
-        if (place_of) place_of[packed.words[0]] = place;
+        if (place_of) place_of[sorted.highs[i]] = place;
       }
-      if (!place_of && i < packing.size.used) out.inverse[sorted.positions[i]] = place;
+      if (!place_of && i < packing.size.used) out.inverse[positions[k]] = place;
       // A table begins here, and those without ids between it and the one before.
       for (unsigned lanes = __ballot_sync(~0u, new_tables >> k & 1); lanes != 0; lanes &= lanes - 1) {
         const int source = __ffs(int(lanes)) - 1;
         const uint32_t at = i - lane + uint32_t(source), next = __shfl_sync(~0u, place, source);
-        const uint32_t from = at == 0 ? 0 : packing.table(sorted.at(at - 1)) + 1;
-        const uint32_t to = packing.table(sorted.at(at));
+        const uint32_t from = at == 0 ? 0 : packing.table(sorted.highs[at - 1]) + 1;
+        const uint32_t to = packing.table(sorted.highs[at]);
         for (uint32_t table = from + lane; table <= to; table += 32) out.table_offsets[table] = next;
       }
     }
@@ -96,7 +95,7 @@ struct SortedRun {
 // What is behind the last id. To be called by all threads of a block.
 __device__ __forceinline__ void write_end(const Sorted& sorted, uint32_t distinct, const Results& out) {
   const uint32_t used = sorted.packing->size.used;
-  const uint32_t from = used > 0 ? sorted.packing->table(sorted.at(used - 1)) + 1 : 0;
+  const uint32_t from = used > 0 ? sorted.packing->table(sorted.highs[used - 1]) + 1 : 0;
   for (uint32_t table = from + threadIdx.x; table <= out.tables; table += blockDim.x)
     out.table_offsets[table] = distinct;
   if (threadIdx.x > 0) return;
