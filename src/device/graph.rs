@@ -6,9 +6,9 @@ use std::ptr;
 use std::sync::Arc;
 
 use cudarc::driver::sys::{self, CUgraph, CUgraphExec, CUstreamCaptureMode};
-use cudarc::driver::{CudaEvent, CudaStream, result};
+use cudarc::driver::{CudaStream, result};
 
-use super::recording::{FreeMemory, Recording, Registered, is_same};
+use super::recording::{FreeMemory, Launch, Recording, Registered, is_same};
 use super::{Stream, cuda, freed};
 use crate::{Error, Result};
 
@@ -26,6 +26,9 @@ pub(crate) struct Graph {
     outside: Arc<CudaStream>,
     /// The one used last comes first.
     made: Vec<Executable>,
+    /// Used again when nobody knows of them any more: making and dropping events takes a lock of the driver's, which
+    /// other threads hold as they launch.
+    launches: Vec<Arc<Launch>>,
     /// Bytes that a recording has asked for, at most, and whether the last one got some anew.
     most_bytes: usize,
     got_more: bool,
@@ -46,7 +49,15 @@ impl Graph {
         let (Some(all), Some(&first)) = (all, streams.first()) else { return Ok(None) };
         let first = first.clone();
         let outside = all[0].context().new_stream().map_err(cuda::driver("make a stream"))?;
-        Ok(Some(Self { first, streams: all, outside, made: Vec::new(), most_bytes: 0, got_more: true }))
+        Ok(Some(Self {
+            first,
+            streams: all,
+            outside,
+            made: Vec::new(),
+            launches: Vec::new(),
+            most_bytes: 0,
+            got_more: true,
+        }))
     }
 
     /// Launches what `enqueue` enqueues on the graph's streams, also if it fails. Of what other streams have done, it
@@ -61,16 +72,17 @@ impl Graph {
             // There is no getting back what is kept for later while a graph is recorded.
             cuda::leave_room(2 * self.most_bytes, first.context())?;
         }
-        let mark = first.context().new_event(None).map_err(cuda::driver("make an event"))?;
+        let launch = self.next_launch()?;
+        let mark = &launch.event;
         let mut enqueue = Some(enqueue);
         let registered = Registered::new(&self.streams);
-        let (result, recording, graph) = self.record(&mark, behind, &mut enqueue)?;
+        let (result, recording, graph) = self.record(&launch, behind, &mut enqueue)?;
         let launched = graph.and_then(|graph| self.launch_recorded(&graph, &first));
         // Whoever is given back memory waits for the graph.
         let memory = &recording.memory;
         let has_given = |stream: &&Arc<CudaStream>| memory.iter().any(|free| is_same(&free.stream, stream));
         let mut others = self.streams[1..].iter().chain(recording.behind.iter().filter(has_given));
-        let marked = mark.record(&first).and_then(|()| others.try_for_each(|other| other.wait(&mark)));
+        let marked = mark.record(&first).and_then(|()| others.try_for_each(|other| other.wait(mark)));
         drop(registered);
         for FreeMemory { pointer, bytes, stream } in recording.memory {
             if marked.is_err() || !freed::keep(pointer, bytes, &stream) {
@@ -79,7 +91,7 @@ impl Graph {
             }
         }
         if launched.is_ok() {
-            _ = recording.launched.set(mark);
+            launch.begin();
         }
         (self.most_bytes, self.got_more) = (self.most_bytes.max(recording.bytes), recording.got_more);
         drop(recording.dropped);
@@ -90,21 +102,33 @@ impl Graph {
         Ok(result)
     }
 
+    fn next_launch(&mut self) -> Result<Arc<Launch>> {
+        let free = self.launches.iter_mut().position(|launch| Arc::get_mut(launch).is_some());
+        let place = free.unwrap_or(self.launches.len());
+        if free.is_none() {
+            let event = self.streams[0].context().new_event(None).map_err(cuda::driver("make an event"))?;
+            self.launches.push(Arc::new(Launch::new(event)));
+        }
+        let launch = self.launches[place].clone();
+        launch.renew();
+        Ok(launch)
+    }
+
     /// The outcome of `enqueue`, what has been put off, and the graph.
     fn record<T>(
         &self,
-        mark: &CudaEvent,
+        launch: &Arc<Launch>,
         behind: &[&Stream],
         enqueue: &mut Option<impl FnOnce() -> Result<T>>,
     ) -> Result<(Result<T>, Recording, Result<Recorded>)> {
-        let (first, others) = (&self.streams[0], &self.streams[1..]);
+        let (first, others, mark) = (&self.streams[0], &self.streams[1..], &launch.event);
         let recording = Recording {
             streams: self.streams.clone(),
             behind: behind.iter().filter_map(|stream| stream.cuda_stream().cloned()).collect(),
             outside: self.outside.clone(),
             bytes: 0,
             got_more: false,
-            launched: Arc::default(),
+            launch: launch.clone(),
             memory: Vec::new(),
             dropped: Vec::new(),
             blocks: Vec::new(),

@@ -51,12 +51,15 @@ impl<T: Element> ReadBack<T> {
     /// # Errors
     /// What went wrong on the device.
     pub fn wait(mut self) -> Result<Vec<T>> {
-        match &mut self.state {
-            State::Ready(values) => Ok(std::mem::take(values)),
-            State::Coming { block, len, done } => {
-                done.synchronize()?;
+        if let State::Coming { done, .. } = &self.state {
+            done.synchronize()?;
+        }
+        // So that there is nothing to wait for when it is dropped.
+        match std::mem::replace(&mut self.state, State::Ready(Vec::new())) {
+            State::Ready(values) => Ok(values),
+            State::Coming { block, len, .. } => {
                 // SAFETY: the copy or the kernel has written `len` elements.
-                Ok(unsafe { std::slice::from_raw_parts(block.pointer::<T>(), *len) }.to_vec())
+                Ok(unsafe { std::slice::from_raw_parts(block.pointer::<T>(), len) }.to_vec())
             }
         }
     }

@@ -6,11 +6,13 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::ptr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::sys::{self, CUdeviceptr};
 use cudarc::driver::{CudaEvent, CudaStream};
 
+use super::cuda;
 use super::graph::Recorded;
 use super::pinned::Block;
 use crate::{Error, Result};
@@ -24,12 +26,57 @@ pub(super) struct Recording {
     /// That were asked for, and whether some were not there yet.
     pub bytes: usize,
     pub got_more: bool,
-    pub launched: Arc<OnceLock<CudaEvent>>,
+    pub launch: Arc<Launch>,
     /// Memory that goes back to the stream that it was allocated on, behind the launch.
     pub memory: Vec<FreeMemory>,
     /// To be dropped, and to be kept until it is read, behind the launch.
     pub dropped: Vec<Box<dyn Any + Send>>,
     pub blocks: Vec<Block>,
+}
+
+/// A launch of a graph: whether there was one yet, and the event behind it.
+pub(super) struct Launch {
+    pub event: CudaEvent,
+    is_begun: AtomicBool,
+    /// Seen by someone: all that wait for parts of a graph wait for the same event, and the driver takes a microsecond
+    /// each time it is asked.
+    is_complete: AtomicBool,
+}
+
+impl Launch {
+    pub fn new(event: CudaEvent) -> Self {
+        Self { event, is_begun: AtomicBool::new(false), is_complete: AtomicBool::new(false) }
+    }
+
+    /// Nobody knows of it any more: it is now that of another graph.
+    pub fn renew(&self) {
+        self.is_begun.store(false, Ordering::Release);
+        self.is_complete.store(false, Ordering::Release);
+    }
+
+    pub fn begin(&self) {
+        self.is_begun.store(true, Ordering::Release);
+    }
+
+    pub fn is_begun(&self) -> bool {
+        self.is_begun.load(Ordering::Acquire)
+    }
+
+    pub fn is_complete(&self) -> bool {
+        let is_complete =
+            self.is_complete.load(Ordering::Acquire) || self.is_begun() && self.event.is_complete();
+        self.is_complete.store(is_complete, Ordering::Release);
+        is_complete
+    }
+
+    /// Waits for what it has begun.
+    pub fn wait(&self) -> Result<()> {
+        if !self.is_complete.load(Ordering::Acquire) {
+            self.event.synchronize().map_err(cuda::driver("finish the work of a stream"))?;
+            self.is_complete.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
 }
 
 pub(super) struct FreeMemory {
@@ -180,9 +227,9 @@ pub(super) fn is_behind(stream: &CudaStream, other: &CudaStream) -> Result<bool>
     known.unwrap_or(Ok(false))
 }
 
-/// The event behind the graph, if this thread records the stream.
-pub(super) fn launched(stream: &CudaStream) -> Option<Arc<OnceLock<CudaEvent>>> {
-    of(stream, |recording| recording.launched.clone())
+/// The launch of the graph, if this thread records the stream.
+pub(super) fn launch(stream: &CudaStream) -> Option<Arc<Launch>> {
+    of(stream, |recording| recording.launch.clone())
 }
 
 /// The stream to allocate memory on in the place of one that this thread records.

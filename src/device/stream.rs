@@ -1,11 +1,12 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaStream};
 
 use super::pinned::Block;
+use super::recording::Launch;
 use super::{Device, Order, cuda, freed, recording};
 use crate::{Error, Result};
 
@@ -26,7 +27,10 @@ pub struct Stream {
 struct Cuda {
     stream: Arc<CudaStream>,
     /// Pinned memory that copies on this stream still read, and when they will have.
-    sources: Mutex<Vec<(CudaEvent, Block)>>,
+    sources: Mutex<Vec<(Arc<CudaEvent>, Block)>>,
+    /// Marks of before, used again when nobody has them any more: making and dropping events takes a lock of the
+    /// driver's, which other threads hold as they launch.
+    marks: Mutex<Vec<Arc<CudaEvent>>>,
     /// Whether memory that is freed on it is kept.
     keeps_freed: bool,
 }
@@ -60,7 +64,7 @@ impl Stream {
                 let stream =
                     context.new_stream_with_priority(priority).map_err(cuda::driver("make a stream"))?;
                 freed::open(&stream);
-                Some(Arc::new(Cuda { stream, sources: Mutex::default(), keeps_freed: true }))
+                Some(Arc::new(Cuda::new(stream, true)))
             }
             _ => None,
         };
@@ -87,10 +91,7 @@ impl Stream {
     /// ```
     pub fn from_cudarc(stream: Arc<CudaStream>) -> Result<Self> {
         let device = cuda::accept(&stream)?;
-        Ok(Self {
-            device,
-            cuda: Some(Arc::new(Cuda { stream, sources: Mutex::default(), keeps_freed: false })),
-        })
+        Ok(Self { device, cuda: Some(Arc::new(Cuda::new(stream, false))) })
     }
 
     /// The stream as cudarc has it; none on the host.
@@ -121,22 +122,23 @@ impl Stream {
 
     /// A mark behind what has been enqueued so far.
     pub fn record(&self) -> Result<Event> {
-        self.event(CUevent_flags::CU_EVENT_DEFAULT)
+        self.event(|cuda| {
+            let event = cuda.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT));
+            event.map(Arc::new).map_err(cuda::driver("record an event"))
+        })
     }
 
     /// The same, but that it has no time: to take that would hold up the work behind.
     pub(crate) fn mark(&self) -> Result<Event> {
-        self.event(CUevent_flags::CU_EVENT_DISABLE_TIMING)
+        self.event(Cuda::mark)
     }
 
-    fn event(&self, flags: CUevent_flags) -> Result<Event> {
+    fn event(&self, record: impl FnOnce(&Cuda) -> Result<Arc<CudaEvent>>) -> Result<Event> {
         let mark = match &self.cuda {
             None => Mark::Host(Instant::now()),
-            Some(cuda) => match recording::launched(&cuda.stream) {
-                Some(launched) => Mark::Graph(launched),
-                None => Mark::Cuda(
-                    cuda.stream.record_event(Some(flags)).map_err(cuda::driver("record an event"))?,
-                ),
+            Some(cuda) => match recording::launch(&cuda.stream) {
+                Some(launch) => Mark::Graph(launch),
+                None => Mark::Cuda(record(cuda)?),
             },
         };
         Ok(Event(mark))
@@ -220,11 +222,30 @@ impl Stream {
     pub(super) fn keep(&self, block: Block) -> Result<()> {
         let Some(cuda) = &self.cuda else { return Ok(()) };
         let Some(block) = recording::keep(&cuda.stream, block) else { return Ok(()) };
-        let event = cuda.stream.record_event(None).map_err(cuda::driver("record an event"))?;
+        let event = cuda.mark()?;
         let mut sources = cuda.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|(event, _)| !event.is_complete());
         sources.push((event, block));
         Ok(())
+    }
+}
+
+impl Cuda {
+    fn new(stream: Arc<CudaStream>, keeps_freed: bool) -> Self {
+        Self { stream, sources: Mutex::default(), marks: Mutex::default(), keeps_freed }
+    }
+
+    fn mark(&self) -> Result<Arc<CudaEvent>> {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = marks.iter_mut().position(|mark| Arc::get_mut(mark).is_some());
+        let place = free.unwrap_or(marks.len());
+        if free.is_none() {
+            let event = self.stream.context().new_event(None).map_err(cuda::driver("make an event"))?;
+            marks.push(Arc::new(event));
+        }
+        let mark = marks[place].clone();
+        mark.record(&self.stream).map_err(cuda::driver("record an event"))?;
+        Ok(mark)
     }
 }
 
@@ -256,9 +277,9 @@ impl fmt::Debug for Event {
 enum Mark {
     /// On the host work is done when it is enqueued.
     Host(Instant),
-    Cuda(CudaEvent),
+    Cuda(Arc<CudaEvent>),
     /// Behind a graph, once that is launched.
-    Graph(Arc<OnceLock<CudaEvent>>),
+    Graph(Arc<Launch>),
 }
 
 impl Event {
@@ -267,14 +288,17 @@ impl Event {
         match &self.0 {
             Mark::Host(_) => true,
             Mark::Cuda(event) => event.is_complete(),
-            Mark::Graph(event) => event.get().is_some_and(CudaEvent::is_complete),
+            Mark::Graph(launch) => launch.is_complete(),
         }
     }
 
     /// Waits until all work before the mark has finished.
     pub fn synchronize(&self) -> Result<()> {
-        self.cuda()?
-            .map_or(Ok(()), |event| event.synchronize().map_err(cuda::driver("finish the work of a stream")))
+        match (&self.0, self.cuda()?) {
+            (Mark::Graph(launch), _) => launch.wait(),
+            (_, Some(event)) => event.synchronize().map_err(cuda::driver("finish the work of a stream")),
+            (_, None) => Ok(()),
+        }
     }
 
     /// The seconds from `earlier` to this mark: the device's, once it has got there.
@@ -296,10 +320,8 @@ impl Event {
         match &self.0 {
             Mark::Host(_) => Ok(None),
             Mark::Cuda(event) => Ok(Some(event)),
-            Mark::Graph(event) => match event.get() {
-                Some(event) => Ok(Some(event)),
-                None => Err(Error::Cuda("a graph that is waited for has not been launched".into())),
-            },
+            Mark::Graph(launch) if launch.is_begun() => Ok(Some(&launch.event)),
+            Mark::Graph(_) => Err(Error::Cuda("a graph that is waited for has not been launched".into())),
         }
     }
 }
