@@ -7,7 +7,7 @@ use common::data::{Feature, ROWS};
 use common::{Bench, Work, data, run};
 use recis::Result;
 use recis::device::{Buffer, Stream};
-use recis::ops::combine::{Combined, Denominator, backward, forward};
+use recis::ops::combine::{Combined, CombinedGradient, Denominator, EmbeddingGradients, backward, forward};
 
 fn main() {
     run(&[
@@ -38,7 +38,8 @@ fn combine(bench: &mut Bench<'_>, shape: &str, feature: Feature) -> Result<()> {
         let work =
             Work::moving(4 * (feature.count + feature.unique) + 2 * feature.embedding_bytes() + bytes_out);
         bench.measure(&format!("combine/backward_{name}/{shape}x{dim}"), work, |stream| {
-            backward(&combined, &d_out, dim, &mut d_embeddings, stream)
+            let gradients = vec![CombinedGradient { feature: combined, d_out: &d_out, stride: dim }];
+            backward(&mut [EmbeddingGradients { gradients, d_embeddings: &mut d_embeddings }], stream)
         })?;
     }
     Ok(())

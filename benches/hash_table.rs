@@ -32,9 +32,9 @@ fn main() {
         ("hash_table/lookups, 1 M", |bench| lookups(bench, 1_000_000, 1_000_000, 3)),
         ("hash_table/lookups, 10 M", |bench| lookups(bench, 10_000_000, 16_000_000, 3)),
         ("hash_table/find", find),
-        // Tables of 5 and 20 GB. Of the largest, rows are weights alone, another 26 GB.
+        // Tables of 5 and 20 GB. Of the largest, rows are weights alone, another 32 GB.
         ("hash_table/lookups, 100 M", |bench| lookups(bench, 100_000_000, 128_000_000, 3)),
-        ("hash_table/lookups, 400 M", |bench| lookups(bench, 400_000_000, 512_000_000, 1)),
+        ("hash_table/lookups, 500 M", |bench| lookups(bench, 500_000_000, 512_000_000, 1)),
         ("hash_table at a load of 0.5", |bench| at_load(bench, 0.5)),
         ("hash_table at a load of 0.64", |bench| at_load(bench, 0.64)),
         ("hash_table at a load of 0.75", |bench| at_load(bench, 0.75)),

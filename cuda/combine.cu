@@ -171,10 +171,10 @@ struct Scratch {
   float* scales;  // [segments]
 };
 
-Scratch scratch_of(Workspace& workspace, const recis_lookup& lookup, const recis_occurrences& occurrences) {
+Scratch scratch_of(Workspace& workspace, const recis_combined_gradient& gradient) {
   Scratch scratch;
-  scratch.sum = sum_scratch(workspace, lookup, occurrences);
-  scratch.scales = workspace.take<float>(lookup.segments);
+  scratch.sum = sum_scratch(workspace, gradient.feature.lookup, gradient.occurrences);
+  scratch.scales = workspace.take<float>(gradient.feature.lookup.segments);
   return scratch;
 }
 
@@ -233,43 +233,59 @@ extern "C" int recis_combine_forward(const recis_combined* features, int64_t fea
   return status;
 }
 
-extern "C" int recis_combine_backward_workspace_size(const recis_lookup* lookup,
-                                                     const recis_occurrences* occurrences, size_t* bytes) {
+extern "C" int recis_combine_backward_workspace_size(const recis_combined_gradient* gradients,
+                                                     int64_t gradient_count, size_t* bytes) {
   using namespace recis;
   const char* op = "combine.backward_workspace_size";
-  if (int status = require_lookup(lookup, op)) return status;
-  if (int status = first_of(require_occurrences(occurrences, *lookup, op),
+  if (int status = first_of(require(gradient_count >= 0, op, "gradient_count", "is negative"),
+                            require(gradients || gradient_count <= 0, op, "gradients", "is null"),
                             require(bytes, op, "bytes", "is null")))
     return status;
   Workspace workspace;
-  scratch_of(workspace, *lookup, *occurrences);
+  for (const recis_combined_gradient* gradient = gradients; gradient != gradients + gradient_count; ++gradient) {
+    const recis_lookup& lookup = gradient->feature.lookup;
+    if (int status = require_lookup(&lookup, op)) return status;
+    if (int status = require_occurrences(&gradient->occurrences, lookup, op)) return status;
+    scratch_of(workspace, *gradient);
+  }
   *bytes = workspace.bytes();
   return RECIS_OK;
 }
 
-extern "C" int recis_combine_backward(const recis_combined* feature, const recis_occurrences* occurrences,
-                                      const float* d_out, int64_t out_stride, float* d_embeddings, void* workspace,
-                                      size_t workspace_bytes, recis_stream_t stream) {
+extern "C" int recis_combine_backward(const recis_combined_gradient* gradients, int64_t gradient_count,
+                                      void* workspace, size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "combine.backward";
-  if (int status = require(feature, op, "feature", "is null")) return status;
-  if (int status = require_combined(*feature, d_out, out_stride, op, "d_out")) return status;
-  const recis_lookup& lookup = feature->lookup;
-  Workspace cut(workspace);
-  if (int status = first_of(require_occurrences(occurrences, lookup, op),
-                            require_array(d_embeddings, lookup.unique, op, "d_embeddings")))
+  if (int status = first_of(require(gradient_count >= 0, op, "gradient_count", "is negative"),
+                            require(gradients || gradient_count <= 0, op, "gradients", "is null")))
     return status;
-  const Scratch scratch = scratch_of(cut, lookup, *occurrences);
-  if (int status = require_workspace(workspace, workspace_bytes, cut.bytes(), op)) return status;
-  if (lookup.segments == 0 || lookup.capacity == 0 || lookup.unique == 0) return RECIS_OK;
-  const recis_denominator denominator = denominator_of(*feature);
-  const bool by_weights = denominator == RECIS_WEIGHTS;
-  if (by_weights)
-    if (int status = launch(op, scales_kernel, blocks_for(lookup.segments * 32), kThreads, 0, stream, lookup,
-                            feature->weights, scratch.scales))
+  Workspace needed, cut(workspace);
+  for (const recis_combined_gradient* gradient = gradients; gradient != gradients + gradient_count; ++gradient) {
+    const auto& [feature, occurrences, d_out, out_stride, d_embeddings] = *gradient;
+    if (int status = require_combined(feature, d_out, out_stride, op, "d_out")) return status;
+    if (int status = first_of(require_occurrences(&occurrences, feature.lookup, op),
+                              require_array(d_embeddings, feature.lookup.unique, op, "d_embeddings")))
       return status;
-  const Source source{d_out + feature->first_column, out_stride, feature->weights,
-                      by_weights ? scratch.scales : nullptr, denominator};
-  const bool wide = columns_are_wide(lookup.dim, feature->first_column, out_stride);
-  return sum_by_id(op, lookup, *occurrences, source, wide, scratch.sum, d_embeddings, stream);
+    scratch_of(needed, *gradient);
+  }
+  if (int status = require_workspace(workspace, workspace_bytes, needed.bytes(), op)) return status;
+
+  SumsById<Source> sums(op, stream);
+  for (const recis_combined_gradient* gradient = gradients; gradient != gradients + gradient_count; ++gradient) {
+    const auto& [feature, occurrences, d_out, out_stride, d_embeddings] = *gradient;
+    const recis_lookup& lookup = feature.lookup;
+    const Scratch scratch = scratch_of(cut, *gradient);
+    if (lookup.segments == 0 || lookup.capacity == 0 || lookup.unique == 0) continue;
+    const recis_denominator denominator = denominator_of(feature);
+    const bool by_weights = denominator == RECIS_WEIGHTS;
+    if (by_weights)
+      if (int status = launch(op, scales_kernel, blocks_for(lookup.segments * 32), kThreads, 0, stream, lookup,
+                              feature.weights, scratch.scales))
+        return status;
+    const Source source{d_out + feature.first_column, out_stride, feature.weights,
+                        by_weights ? scratch.scales : nullptr, denominator};
+    const bool wide = columns_are_wide(lookup.dim, feature.first_column, out_stride);
+    if (int status = sums.add(lookup, occurrences, source, wide, scratch.sum, d_embeddings)) return status;
+  }
+  return sums.finish();
 }

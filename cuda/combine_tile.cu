@@ -124,5 +124,7 @@ extern "C" int recis_combine_tile_backward(const recis_lookup* lookup, const rec
   if (lookup->segments == 0 || lookup->capacity == 0 || lookup->unique == 0 || tile_len == 0) return RECIS_OK;
   const Source source{d_out + first_column, out_stride, lookup->dim, tile_len};
   const bool wide = columns_are_wide(lookup->dim, first_column, out_stride);
-  return sum_by_id(op, *lookup, *occurrences, source, wide, scratch, d_embeddings, stream);
+  SumsById<Source> sums(op, stream);
+  const int status = sums.add(*lookup, *occurrences, source, wide, scratch, d_embeddings);
+  return status == RECIS_OK ? sums.finish() : status;
 }

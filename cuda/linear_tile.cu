@@ -348,7 +348,7 @@ extern "C" int recis_linear_tile_backward_tiles(const recis_tile* tiles, int64_t
   const int64_t unique = tile_count > 0 ? tiles[0].lookup.unique : 0;
   int status = first_of(require_array(d_y, size->rows * size->outputs, op, "d_y"),
                         require_array(weight, prepared ? 0 : size->inputs * size->outputs, op, "weight"),
-                        require_array(d_embeddings, unique, op, "d_embeddings"),
+                        require_array(d_embeddings, unordered ? unique : 0, op, "d_embeddings"),
                         require_prepared_blocks(*size, prepared, prepared_bytes, op),
                         require_workspace(workspace, workspace_bytes, cut.bytes(), op));
   for (int64_t i = 0; i < tile_count; ++i)
@@ -359,15 +359,30 @@ extern "C" int recis_linear_tile_backward_tiles(const recis_tile* tiles, int64_t
   if (runs.count == 0 || size->rows == 0 || unique == 0) return RECIS_OK;
   if (!unordered)
     if (int cleared = clear_order_free(op, sums, stream)) return cleared;
-  if (prepared) {
-    status = half_input_gradient(op, runs, sums, *size, prepared, stream);
-  } else {
-    for (int64_t i = 0, next = 0; i < tile_count && status == RECIS_OK; ++i) {
-      const int64_t columns = tiles[i].tile_len * tiles[i].lookup.dim;
-      if (columns == 0) continue;
-      status = input_gradient(op, d_y, weight + tiles[i].first_column, d_x, *size, columns, rest, stream);
-      if (status == RECIS_OK) status = add_order_free(op, sums.of[next++], tiles[i], d_x, stream);
-    }
+  if (prepared) return half_input_gradient(op, runs, sums, *size, prepared, stream);
+  for (int64_t i = 0, next = 0; i < tile_count && status == RECIS_OK; ++i) {
+    const int64_t columns = tiles[i].tile_len * tiles[i].lookup.dim;
+    if (columns == 0) continue;
+    status = input_gradient(op, d_y, weight + tiles[i].first_column, d_x, *size, columns, rest, stream);
+    if (status == RECIS_OK) status = add_order_free(op, sums.of[next++], tiles[i], d_x, stream);
   }
-  return status != RECIS_OK || unordered ? status : finish_order_free(op, sums, stream);
+  return status;
+}
+
+extern "C" int recis_linear_tile_finish_tiles(const recis_tile* tiles, int64_t tile_count, float* d_embeddings,
+                                              const recis_linear_size* size, size_t prepared_bytes, void* workspace,
+                                              size_t workspace_bytes, recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "linear_tile.finish_tiles";
+  const Inputs inputs{nullptr, 0, tiles, tile_count};
+  if (int status = require_sizes(inputs, size, op)) return status;
+  if (int status = first_of(require_arrays(inputs, *size, op), require_tiles(inputs, op))) return status;
+  Workspace cut(workspace);
+  const OrderFreeTiles sums = tile_gradients(cut, inputs, nullptr, *size, false, prepared_bytes > 0).sums;
+  const int64_t unique = tile_count > 0 ? tiles[0].lookup.unique : 0;
+  if (int status = first_of(require_array(d_embeddings, unique, op, "d_embeddings"),
+                            require_workspace(workspace, workspace_bytes, cut.bytes(), op)))
+    return status;
+  if (sums.count == 0 || size->rows == 0 || unique == 0) return RECIS_OK;
+  return finish_order_free(op, sums, d_embeddings, stream);
 }

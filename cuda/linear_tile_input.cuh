@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
   unsigned long long* const sums = own + lane % 4;
   const uint32_t class_words = rows.count * uint32_t(dim / 2);
   const uint32_t own_to = keeps ? own_class * class_words : ~0u;
-  float* const d_embeddings = p.sums.d_embeddings + int64_t(rows.first) * dim + lane % 4 * 2;
+  float* const floats = p.sums.floats + int64_t(rows.first) * dim + lane % 4 * 2;
   shared.d_y_filled.wait(0);
   for (int tile = share.begin; tile < share.end; ++tile) {
     const Slot slot(tile - share.begin, stages);
@@ -260,18 +260,18 @@ __global__ void __launch_bounds__(kInputThreads, 1) half_input_kernel(const Half
     };
     if constexpr (unordered) {
       for_each_row_fast([&](uint32_t offset, uint32_t, const auto& terms) {
-        for (int j = 0; j < terms.kCount; ++j) add_unordered(d_embeddings + offset + j * kUnit, terms.of[j]);
+        for (int j = 0; j < terms.kCount; ++j) add_unordered(floats + offset + j * kUnit, terms.of[j]);
       });
     } else if (rest != 0) {
-      // Terms that are no numbers, or infinite, go to the gradient itself, and their neighbours must not notice.
+      // Terms that are no numbers, or infinite, are added as they are, and their neighbours must not notice.
       const auto take = [&](float& term, float* to) {
         if (term - term == 0) return;
         atomicAdd(to, term);
         term = 0;
       };
       for_each_row(Any(), [&](uint32_t offset, uint32_t to, auto terms) {
-        take(terms.of[0].x, d_embeddings + offset);
-        take(terms.of[0].y, d_embeddings + offset + 1);
+        take(terms.of[0].x, floats + offset);
+        take(terms.of[0].y, floats + offset + 1);
         if (in_pairs) add_pairs(offset, to, terms);
         else add_each(offset, to, terms);
       });

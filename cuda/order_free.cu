@@ -16,6 +16,8 @@ __global__ void __launch_bounds__(kThreads) clear_kernel(const OrderFreeTiles ti
   const OrderFreeRows rows = order_free_rows(of);
   const int64_t words = int64_t(rows.copies) * rows.count * of.dim;
   for (int64_t i = grid_thread(); i < words; i += grid_threads()) of.sums[i] = 0;
+  const int64_t first = int64_t(rows.first) * of.dim, end = first + int64_t(rows.count) * of.dim;
+  for (int64_t i = first + grid_thread(); i < end; i += grid_threads()) of.floats[i] = 0;
   if (grid_thread() == 0) *of.units = {};
 }
 
@@ -52,7 +54,7 @@ __global__ void __launch_bounds__(kThreads)
     if (of.sums && term - term == 0)
       add_term(sums + int64_t(row) * of.dim + order_free_word(column, of.dim), llrint(term / unit));
     else
-      atomicAdd(of.d_embeddings + (int64_t(rows.first) + row) * of.dim + column, term);
+      atomicAdd(of.floats + (int64_t(rows.first) + row) * of.dim + column, term);
   }
 }
 
@@ -91,7 +93,7 @@ __device__ __forceinline__ TwoSums pair_at(const OrderFree& of, const OrderFreeR
 }
 
 // Two neighbours of the gradient are one thread's, whichever tiles it has sums of.
-__global__ void __launch_bounds__(kThreads) finish_kernel(const OrderFreeTiles tiles) {
+__global__ void __launch_bounds__(kThreads) finish_kernel(const OrderFreeTiles tiles, float* d_embeddings) {
   wait_for_stream();
   for (int tile = 0; tile < tiles.count; ++tile) {
     const OrderFree& of = tiles.of[tile];
@@ -107,7 +109,7 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(const OrderFreeTiles t
         const int64_t i = 2 * pair + half;
         if (i < first || i >= end) continue;
         const double sum = in_pairs ? two.of[half] : sum_at(of, rows, i - first);
-        of.d_embeddings[i] += float(sum * unit);
+        d_embeddings[i] += float(sum * unit) + of.floats[i];
       }
     }
   }
@@ -121,12 +123,15 @@ OrderFree order_free(Workspace& workspace, const recis_tile& tile, bool unordere
   of.range = tile.range;
   of.unique = uint32_t(std::min<int64_t>(lookup.unique, INT32_MAX));
   of.dim = int(lookup.dim);
-  of.d_embeddings = d_embeddings;
   // As many as there are places, whatever the offsets hold.
   while (of.log_terms < 48 && int64_t(1) << of.log_terms < lookup.segments * tile.tile_len) ++of.log_terms;
-  if (unordered) return of;
+  if (unordered) {
+    of.floats = d_embeddings;
+    return of;
+  }
   const int64_t one = int64_t(of.unique) * of.dim, word = sizeof(*of.sums);
   of.sums = workspace.take<unsigned long long>(std::max(one, std::min(kSumsBytes / word, kMostSums * one)));
+  of.floats = workspace.take<float>(one);
   of.units = workspace.take<OrderFreeUnits>(1);
   return of;
 }
@@ -146,10 +151,10 @@ int add_order_free(const char* op, const OrderFree& of, const recis_tile& tile, 
   return launch(op, add_kernel, blocks_for(count), kThreads, 0, stream, of, tile.lookup, tile.tile_len, d_x);
 }
 
-int finish_order_free(const char* op, const OrderFreeTiles& tiles, recis_stream_t stream) {
+int finish_order_free(const char* op, const OrderFreeTiles& tiles, float* d_embeddings, recis_stream_t stream) {
   int64_t most = 0;
   for (int i = 0; i < tiles.count; ++i) most = std::max(most, int64_t(tiles.of[i].unique) * tiles.of[i].dim);
-  return launch(op, finish_kernel, blocks_for((most + 1) / 2), kThreads, 0, stream, tiles);
+  return launch(op, finish_kernel, blocks_for((most + 1) / 2), kThreads, 0, stream, tiles, d_embeddings);
 }
 
 }  // namespace recis

@@ -5,7 +5,7 @@
 // possible one, where a float has 24 below itself. Where terms are less exact and few, two sums may share 64 bits,
 // with units of 2^(e + log2 n - 30): memory adds twice as many. Lest small terms lose their bits there, they have sums
 // of their own: classes, each for terms that are at most so many powers of two below those of the class before. Terms
-// that are infinite or not numbers are added to the gradient itself, as floats: there the order does not matter either.
+// that are infinite or not numbers have sums of floats: there the order does not matter either.
 #pragma once
 
 #include "common.cuh"
@@ -32,7 +32,7 @@ struct OrderFree {
   uint32_t unique;
   int dim;
   int log_terms;             // at most 2^log_terms terms a sum
-  float* d_embeddings;       // [unique, dim]
+  float* floats;             // [unique, dim] to which is added as it is: the gradient; with sums, what of it is not finite
 };
 
 // The embeddings that are a tile's, and how many copies their sums have: blocks that take turns among them wait less
@@ -109,12 +109,12 @@ struct OrderFreeTiles {
   int count;
 };
 
-// Cuts the memory of a tile's sums, if they are to be repeatable.
+// Cuts the memory of a tile's sums; those that are `unordered` are d_embeddings.
 OrderFree order_free(Workspace& workspace, const recis_tile& tile, bool unordered, float* d_embeddings);
 // Each enqueues its part: zeros for the sums; what a gradient d_x [rows, tile_len * dim] adds; and the sums to
 // d_embeddings.
 int clear_order_free(const char* op, const OrderFreeTiles& tiles, recis_stream_t stream);
 int add_order_free(const char* op, const OrderFree& of, const recis_tile& tile, const float* d_x, recis_stream_t stream);
-int finish_order_free(const char* op, const OrderFreeTiles& tiles, recis_stream_t stream);
+int finish_order_free(const char* op, const OrderFreeTiles& tiles, float* d_embeddings, recis_stream_t stream);
 
 }  // namespace recis

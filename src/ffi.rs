@@ -13,11 +13,11 @@
 mod bindings;
 
 pub use bindings::{
-    CUstream_st, RECIS_ABI_VERSION, RECIS_NO_ROW, recis_adamw_parameter, recis_combined, recis_denominator,
-    recis_dense_columns, recis_distribution, recis_gradients, recis_hash_table, recis_hash_table_counter,
-    recis_ids_column, recis_initializer, recis_linear_size, recis_lookup, recis_mlp_layer, recis_occurrences,
-    recis_owner, recis_precision, recis_ragged, recis_rows, recis_side, recis_status, recis_stream_t,
-    recis_tile,
+    CUstream_st, RECIS_ABI_VERSION, RECIS_NO_ROW, recis_adamw_parameter, recis_combined,
+    recis_combined_gradient, recis_denominator, recis_dense_columns, recis_distribution, recis_gradients,
+    recis_hash_table, recis_hash_table_counter, recis_ids_column, recis_initializer, recis_linear_size,
+    recis_lookup, recis_mlp_layer, recis_occurrences, recis_owner, recis_precision, recis_ragged, recis_rows,
+    recis_side, recis_status, recis_stream_t, recis_tile,
 };
 
 /// The kernels on a CUDA device. Pointers are device memory; launches are enqueued on the stream, in the

@@ -417,13 +417,22 @@ typedef struct recis_combined {
  * Of weights that sum to 0, RECIS_WEIGHTS divides by 0 as IEEE does. */
 int recis_combine_forward(const recis_combined *features, int64_t feature_count, float *out, int64_t out_stride,
                           recis_stream_t stream);
-/* Adds the gradient of a feature's embeddings, summed over the ids that share one, to `d_embeddings`
- * [unique, dim]; `d_out` is laid out as in forward. */
-int recis_combine_backward_workspace_size(const recis_lookup *lookup, const recis_occurrences *occurrences,
+/* The gradient of a combined feature. */
+typedef struct recis_combined_gradient {
+  recis_combined feature;
+  recis_occurrences occurrences;
+  const float *d_out; /* [segments, out_stride], laid out as in forward */
+  int64_t out_stride;
+  float *d_embeddings; /* [unique, dim] of the feature's lookup */
+} recis_combined_gradient;
+
+/* Adds the gradient of each feature's embeddings, summed over the ids that share one, to its `d_embeddings`: in this
+ * order where several add to the same ones, and the more in one launch, the fewer do. Arrays of different features'
+ * gradients are the same or do not overlap. */
+int recis_combine_backward_workspace_size(const recis_combined_gradient *gradients, int64_t gradient_count,
                                           size_t *bytes);
-int recis_combine_backward(const recis_combined *feature, const recis_occurrences *occurrences, const float *d_out,
-                           int64_t out_stride, float *d_embeddings, void *workspace, size_t workspace_bytes,
-                           recis_stream_t stream);
+int recis_combine_backward(const recis_combined_gradient *gradients, int64_t gradient_count, void *workspace,
+                           size_t workspace_bytes, recis_stream_t stream);
 
 /* Writes the first `tile_len` embeddings of each segment side by side, zeros where it is shorter, to
  * the tile_len * dim columns of `out` [segments, out_stride] from first_column; others are left as they
@@ -527,13 +536,15 @@ int recis_linear_tile_backward_weight(const recis_dense_columns *dense, int64_t 
 int recis_linear_tile_backward_dense(const float *d_y, const float *weight, float *d_x, int64_t width,
                                      int64_t first_column, const recis_linear_size *size, void *workspace,
                                      size_t workspace_bytes, recis_stream_t stream);
-/* Adds the gradients of tiles' embeddings, summed over the ids that share one, to `d_embeddings` [unique, dim]:
- * of tiles of the same embeddings, and with prepared factors of theirs, else nothing is added. Repeatable to the bit
- * unless `unordered`: terms are summed as whole numbers of 64 bits, in a unit below 2^-59 n of the largest product of a
- * row of d_y and a column of the tile as vectors; with RECIS_TF32 or RECIS_BF16 and factors that are prepared, and at
- * most 4096 of one id, of 32 bits, in classes of rows and columns by that product: in a unit below 2^-14 (2^-11) of a
- * term's own, as far as it is not below 2^-16 of the largest. n is how often an id occurs, at most. `unordered` adds
- * floats in whatever order they come. The workspace's size is for as many bytes as are prepared: 0 if nothing is. */
+/* Sums the gradients of tiles' embeddings over the ids that share one: of tiles of the same embeddings, and with
+ * prepared factors of theirs, else of nothing. Repeatable to the bit unless `unordered`: terms are summed in the workspace
+ * as whole numbers of 64 bits, in a unit below 2^-59 n of the largest product of a row of d_y and a column of the tile as
+ * vectors; with RECIS_TF32 or RECIS_BF16 and factors that are prepared, and at most 4096 of one id, of 32 bits, in classes
+ * of rows and columns by that product: in a unit below 2^-14 (2^-11) of a term's own, as far as it is not below 2^-16 of
+ * the largest. n is how often an id occurs, at most. finish_tiles(), given the same tiles, size, bytes that are prepared
+ * and workspace, then adds the sums to `d_embeddings` [unique, dim], which until then nobody reads or writes here, and
+ * which may be null. `unordered` adds floats to `d_embeddings` in whatever order they come, and finishes nothing. The
+ * workspace's size is for as many bytes as are prepared: 0 if nothing is. */
 int recis_linear_tile_backward_tiles_workspace_size(const recis_tile *tiles, int64_t tile_count,
                                                     const recis_linear_size *size, int unordered,
                                                     size_t prepared_bytes, size_t *bytes);
@@ -541,6 +552,9 @@ int recis_linear_tile_backward_tiles(const recis_tile *tiles, int64_t tile_count
                                      const float *weight, float *d_embeddings, const recis_linear_size *size,
                                      int unordered, void *prepared, size_t prepared_bytes, void *workspace,
                                      size_t workspace_bytes, recis_stream_t stream);
+int recis_linear_tile_finish_tiles(const recis_tile *tiles, int64_t tile_count, float *d_embeddings,
+                                   const recis_linear_size *size, size_t prepared_bytes, void *workspace,
+                                   size_t workspace_bytes, recis_stream_t stream);
 
 /* Binary cross-entropy of probabilities, averaged over `count` rows (1 to 2^32), torch's BCELoss:
  *
@@ -627,6 +641,9 @@ static inline uint64_t recis_header_layout(void) {
     RECIS_SIZE(recis_combined), RECIS_FIELD(recis_combined, lookup),
     RECIS_FIELD(recis_combined, weights), RECIS_FIELD(recis_combined, denominator),
     RECIS_FIELD(recis_combined, first_column),
+    RECIS_SIZE(recis_combined_gradient), RECIS_FIELD(recis_combined_gradient, feature),
+    RECIS_FIELD(recis_combined_gradient, occurrences), RECIS_FIELD(recis_combined_gradient, d_out),
+    RECIS_FIELD(recis_combined_gradient, out_stride), RECIS_FIELD(recis_combined_gradient, d_embeddings),
     RECIS_SIZE(recis_linear_size), RECIS_FIELD(recis_linear_size, rows),
     RECIS_FIELD(recis_linear_size, inputs), RECIS_FIELD(recis_linear_size, outputs),
     RECIS_FIELD(recis_linear_size, precision),

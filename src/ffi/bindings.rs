@@ -148,6 +148,15 @@ pub struct recis_combined {
     pub denominator: recis_denominator,
     pub first_column: i64,
 }
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct recis_combined_gradient {
+    pub feature: recis_combined,
+    pub occurrences: recis_occurrences,
+    pub d_out: *const f32,
+    pub out_stride: i64,
+    pub d_embeddings: *mut f32,
+}
 impl recis_precision {
     pub const RECIS_FP32: recis_precision = recis_precision(0);
     pub const RECIS_TF32: recis_precision = recis_precision(1);
@@ -499,16 +508,13 @@ unsafe extern "C" {
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
     pub fn recis_combine_backward_workspace_size(
-        lookup: *const recis_lookup,
-        occurrences: *const recis_occurrences,
+        gradients: *const recis_combined_gradient,
+        gradient_count: i64,
         bytes: *mut usize,
     ) -> ::core::ffi::c_int;
     pub fn recis_combine_backward(
-        feature: *const recis_combined,
-        occurrences: *const recis_occurrences,
-        d_out: *const f32,
-        out_stride: i64,
-        d_embeddings: *mut f32,
+        gradients: *const recis_combined_gradient,
+        gradient_count: i64,
         workspace: *mut ::core::ffi::c_void,
         workspace_bytes: usize,
         stream: recis_stream_t,
@@ -675,6 +681,16 @@ unsafe extern "C" {
         size: *const recis_linear_size,
         unordered: ::core::ffi::c_int,
         prepared: *mut ::core::ffi::c_void,
+        prepared_bytes: usize,
+        workspace: *mut ::core::ffi::c_void,
+        workspace_bytes: usize,
+        stream: recis_stream_t,
+    ) -> ::core::ffi::c_int;
+    pub fn recis_linear_tile_finish_tiles(
+        tiles: *const recis_tile,
+        tile_count: i64,
+        d_embeddings: *mut f32,
+        size: *const recis_linear_size,
         prepared_bytes: usize,
         workspace: *mut ::core::ffi::c_void,
         workspace_bytes: usize,

@@ -2,7 +2,7 @@
 
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
-use crate::ffi::{recis_combined, recis_denominator};
+use crate::ffi::{recis_combined, recis_combined_gradient, recis_denominator};
 use crate::ops::launch::{launch, scratch_on, workspace};
 use crate::{Result, ops::cpu};
 
@@ -58,38 +58,77 @@ pub fn forward(
     }
 }
 
-/// Adds the gradient of a feature's embeddings, summed over the ids that share one, to `d_embeddings`
-/// [unique, dim]. `d_out` is laid out as in [`forward`]. The order of summation is fixed.
-pub fn backward(
-    feature: &Combined<'_>,
-    d_out: &Buffer<f32>,
-    stride: usize,
-    d_embeddings: &mut Buffer<f32>,
-    stream: &Stream,
-) -> Result<()> {
-    feature.check(d_out.len(), stride)?;
-    let Combined { lookup, weights, denominator, .. } = *feature;
-    ensure(d_embeddings.len() == lookup.embeddings.len(), "combine", || {
-        format!("{} gradients for {} embedding values", d_embeddings.len(), lookup.embeddings.len())
-    })?;
+/// The gradient of a combined feature.
+#[derive(Clone, Copy)]
+pub struct CombinedGradient<'a> {
+    /// The feature.
+    pub feature: Combined<'a>,
+    /// [segments, stride], laid out as in [`forward`].
+    pub d_out: &'a Buffer<f32>,
+    /// Columns a row.
+    pub stride: usize,
+}
+
+/// The gradients of embeddings that some features are combined of.
+pub struct EmbeddingGradients<'a> {
+    /// What they come from.
+    pub gradients: Vec<CombinedGradient<'a>>,
+    /// [unique, dim] of the features' lookups.
+    pub d_embeddings: &'a mut Buffer<f32>,
+}
+
+/// Adds the gradients of the features' embeddings, summed over the ids that share one, to `d_embeddings`. The order of
+/// summation is fixed.
+pub fn backward(tables: &mut [EmbeddingGradients<'_>], stream: &Stream) -> Result<()> {
+    for EmbeddingGradients { gradients, d_embeddings } in &*tables {
+        gradients.iter().try_for_each(|gradient| gradient.check(d_embeddings))?;
+    }
     match stream.device() {
         Device::Cpu => {
-            let (weights, place) = (weights.map(Buffer::on_cpu).transpose()?, feature.place(stride));
-            let (d_out, d_embeddings) = (d_out.on_cpu()?, d_embeddings.on_cpu_mut()?);
-            cpu::combine::backward(&lookup.host()?, weights, denominator, d_out, place, d_embeddings);
+            for EmbeddingGradients { gradients, d_embeddings } in tables {
+                for CombinedGradient { feature, d_out, stride } in gradients.iter() {
+                    let Combined { lookup, weights, denominator, .. } = feature;
+                    let (lookup, weights) = (lookup.host()?, weights.map(Buffer::on_cpu).transpose()?);
+                    let (d_out, d_embeddings) = (d_out.on_cpu()?, d_embeddings.on_cpu_mut()?);
+                    let place = feature.place(*stride);
+                    cpu::combine::backward(&lookup, weights, *denominator, d_out, place, d_embeddings);
+                }
+            }
             Ok(())
         }
         _ => {
-            let (raw, occurrences) = (feature.raw(stream)?, lookup.raw_occurrences("combine", stream)?);
-            let mut scratch =
-                workspace!(stream, recis_combine_backward_workspace_size(&raw.lookup, &occurrences))?;
-            let (d_out, d_embeddings) = (d_out.on(stream)?, d_embeddings.on_mut(stream)?);
-            let (stride, (scratch, bytes)) = (stride as i64, scratch_on(&mut scratch, stream)?);
-            launch!(
-                stream,
-                recis_combine_backward(&raw, &occurrences, d_out, stride, d_embeddings, scratch, bytes)
-            )
+            let mut raw = Vec::new();
+            for EmbeddingGradients { gradients, d_embeddings } in tables {
+                let d_embeddings = d_embeddings.on_mut(stream)?;
+                for gradient in gradients {
+                    raw.push(gradient.raw(d_embeddings, stream)?);
+                }
+            }
+            let (gradients, count) = (raw.as_ptr(), raw.len() as i64);
+            let mut scratch = workspace!(stream, recis_combine_backward_workspace_size(gradients, count))?;
+            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            launch!(stream, recis_combine_backward(gradients, count, scratch, bytes))
         }
+    }
+}
+
+impl CombinedGradient<'_> {
+    fn check(&self, d_embeddings: &Buffer<f32>) -> Result<()> {
+        self.feature.check(self.d_out.len(), self.stride)?;
+        let values = self.feature.lookup.embeddings.len();
+        ensure(d_embeddings.len() == values, "combine", || {
+            format!("{} gradients for {values} embedding values", d_embeddings.len())
+        })
+    }
+
+    fn raw(&self, d_embeddings: *mut f32, stream: &Stream) -> Result<recis_combined_gradient> {
+        Ok(recis_combined_gradient {
+            feature: self.feature.raw(stream)?,
+            occurrences: self.feature.lookup.raw_occurrences("combine", stream)?,
+            d_out: self.d_out.on(stream)?,
+            out_stride: self.stride as i64,
+            d_embeddings,
+        })
     }
 }
 

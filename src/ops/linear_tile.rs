@@ -273,8 +273,11 @@ pub fn backward_tiles(
             )?;
             // What is prepared knows the weight: it may change meanwhile.
             let weight = if prepared.is_null() { weight.on(stream)? } else { std::ptr::null() };
-            let (d_y, d_embeddings) = (d_y.on(stream)?, d_embeddings.on_mut(stream)?);
-            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            let (d_y, (scratch, bytes)) = (d_y.on(stream)?, scratch_on(&mut scratch, stream)?);
+            let mut sums_to = std::ptr::null_mut();
+            if reduction == Reduction::Unordered {
+                sums_to = d_embeddings.on_mut(stream)?;
+            }
             launch!(
                 stream,
                 recis_linear_tile_backward_tiles(
@@ -282,10 +285,27 @@ pub fn backward_tiles(
                     count,
                     d_y,
                     weight,
-                    d_embeddings,
+                    sums_to,
                     &raw_size,
                     unordered,
                     prepared,
+                    prepared_bytes,
+                    scratch,
+                    bytes
+                )
+            )?;
+            if reduction == Reduction::Unordered {
+                return Ok(());
+            }
+            // Only now: what else adds to the gradients on other streams may do so beside the sums.
+            let d_embeddings = d_embeddings.on_mut(stream)?;
+            launch!(
+                stream,
+                recis_linear_tile_finish_tiles(
+                    tiles,
+                    count,
+                    d_embeddings,
+                    &raw_size,
                     prepared_bytes,
                     scratch,
                     bytes

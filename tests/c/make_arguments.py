@@ -12,7 +12,7 @@ import sys
 SIZES = {
     "count": 8, "capacity": 8, "rows": 8, "tables": 1, "total": 8, "ids": 8, "width": 4, "out_stride": 8,
     "first_column": 0, "out_capacity": 32, "keep": 2, "boundary_count": 4, "threshold_count": 4,
-    "column_count": 1, "feature_count": 1, "list_count": 1, "parameter_count": 1, "dim": 4, "slot": 0, "tile_len": 2, "dense_count": 1, "tile_count": 1,
+    "column_count": 1, "feature_count": 1, "gradient_count": 1, "list_count": 1, "parameter_count": 1, "dim": 4, "slot": 0, "tile_len": 2, "dense_count": 1, "tile_count": 1,
     "layer_count": 1, "id_capacity": 8, "multiplier": 3, "prime": 5, "buckets": 3, "x_capacity": 8, "y_capacity": 8,
     "modulus": 3, "table": 0, "logical_table": 0, "world_size": 2, "steps": 1, "accumulate": 0, "listed": 8, "unordered": 0, "prepared_bytes": 0,
 }
@@ -24,7 +24,7 @@ TOO_LARGE = {"table": 4096, "logical_table": 4096, "modulus": 0}
 OPTIONAL = {
     ("recis_ragged", "weights"), ("recis_combined", "weights"), ("recis_ids_column", "offsets"), ("recis_gradients", "count"),
     ("*", "count const uint32_t *"), ("*", "weights const float *"), ("recis_bce_forward", "d_prediction"),
-    ("recis_partition_ids_forward", "count"),
+    ("recis_partition_ids_forward", "count"), ("recis_linear_tile_backward_tiles", "d_embeddings"),
     ("recis_hash_table_find_or_insert", "counters"),
 }
 # Fields in the order of their structs.
@@ -38,15 +38,18 @@ STRUCTS = {
     "recis_lookup": ["embeddings", "inverse", "offsets", "unique", "dim", "first_id", "capacity", "segments"],
     "recis_occurrences": ["positions", "starts", "table_offsets", "total", "table"],
     "recis_combined": ["lookup", "weights", "denominator", "first_column"],
+    "recis_combined_gradient": ["feature", "occurrences", "d_out", "out_stride", "d_embeddings"],
     "recis_linear_size": ["rows", "inputs", "outputs", "precision"],
     "recis_dense_columns": ["x", "width", "first_column"],
     "recis_tile": ["lookup", "tile_len", "first_column", "range"],
     "recis_mlp_layer": ["weight", "bias", "d_weight", "d_bias", "inputs", "outputs"],
 }
+# Fields that are structs.
+NESTED = {"lookup": "recis_lookup", "feature": "recis_combined", "occurrences": "recis_occurrences"}
 FIELDS = {
     "bound": 8, "dim": 4, "stride": 12, "first": 0, "unique": 8, "first_id": 0, "segments": 8, "inputs": 12,
     "outputs": 4, "total": 8, "rows": 8, "capacity": 8, "table": 0, "width": 4, "tile_len": 2,
-    "precision": 0, "denominator": 0, "count": 8,
+    "precision": 0, "denominator": 0, "count": 8, "out_stride": 8,
 }
 # A network ends in one value a row.
 STRUCT_FIELDS = {("recis_mlp_layer", "outputs"): 1}
@@ -66,7 +69,7 @@ LARGE_FIELDS = {("recis_ragged", "rows"): 100000, ("recis_linear_size", "rows"):
                 ("recis_lookup", "segments"): 512, ("recis_dense_columns", "width"): 400}
 POINTERS = {"values", "offsets", "weights", "ids", "storage", "rows", "count", "embeddings", "inverse",
             "positions", "starts", "table_offsets", "x", "value", "exp_avg", "exp_avg_sq", "gradient",
-            "weight", "bias", "d_weight", "d_bias"}
+            "weight", "bias", "d_weight", "d_bias", "d_out", "d_embeddings"}
 
 header = re.sub(r"/\*.*?\*/", "", open(sys.argv[1]).read(), flags=re.S)
 declarations = re.findall(r"^(int|int64_t|uint64_t|const char \*)\s*(recis_\w+)\(([^)]*)\);", header, re.M)
@@ -85,8 +88,8 @@ def struct_literal(struct, arrays, changed=None, large=False):
         return "(recis_initializer){.distribution = RECIS_CONSTANT}"
     fields = []
     for field in STRUCTS[struct]:
-        if field == "lookup":
-            value = struct_literal("recis_lookup", arrays, None, large)
+        if field in NESTED:
+            value = struct_literal(NESTED[field], arrays, None, large)
         elif field == "range":
             value = "NULL"
         elif is_pointer(struct, field):
@@ -183,8 +186,8 @@ class Call:
 
     def of_struct(self, struct):
         for field in STRUCTS[struct]:
-            if field in ("lookup", "range"):
-                # Checks of a lookup are combine_tile's here, and any range will do.
+            if field in NESTED or field == "range":
+                # What is in them is wrong where they are arguments of their own, and any range will do.
                 continue
             if is_pointer(struct, field):
                 # Sizes say how much scratch memory is needed; they may leave arrays out of account.
@@ -194,10 +197,10 @@ class Call:
                     yield field, "misaligned()", "not aligned to 16 bytes"
             elif field in ("precision", "denominator"):
                 yield field, "99", "unknown"
-            elif field == "table":
+            elif field in ("table", "out_stride"):
                 # No size depends on it.
                 if not self.name.endswith("_size"):
-                    yield field, "4096", ""
+                    yield field, "4096" if field == "table" else "-1", ""
             else:
                 yield field, "-1", ""
 

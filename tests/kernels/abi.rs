@@ -132,6 +132,7 @@ fn the_bindings_lay_structs_out_as_the_library() {
         recis_lookup { embeddings, inverse, offsets, unique, dim, first_id, capacity, segments }
         recis_occurrences { positions, starts, table_offsets, total, table }
         recis_combined { lookup, weights, denominator, first_column }
+        recis_combined_gradient { feature, occurrences, d_out, out_stride, d_embeddings }
         recis_linear_size { rows, inputs, outputs, precision }
         recis_dense_columns { x, width, first_column }
         recis_tile { lookup, tile_len, first_column, range }

@@ -2,7 +2,9 @@ use recis::ffi::simt::{
     recis_combine_backward, recis_combine_backward_workspace_size, recis_combine_forward,
     recis_simt_allow_races,
 };
-use recis::ffi::{recis_combined, recis_denominator, recis_lookup, recis_occurrences};
+use recis::ffi::{
+    recis_combined, recis_combined_gradient, recis_denominator, recis_lookup, recis_occurrences,
+};
 use recis::ops::combine::{Denominator, Place};
 use recis::ops::cpu;
 
@@ -221,7 +223,7 @@ impl Reference {
     }
 }
 
-const DENOMINATORS: [(Denominator, recis_denominator); 3] = [
+pub const DENOMINATORS: [(Denominator, recis_denominator); 3] = [
     (Denominator::One, recis_denominator::RECIS_ONE),
     (Denominator::Weights, recis_denominator::RECIS_WEIGHTS),
     (Denominator::Count, recis_denominator::RECIS_COUNT),
@@ -241,6 +243,15 @@ fn factors(weights: Option<&[f32]>, denominator: Denominator, ids: std::ops::Ran
         Denominator::Count => ids.len() as f64,
     };
     ids.map(|i| weight(i) / scale).collect()
+}
+
+/// The gradients of embeddings, in memory that holds something else.
+pub fn backward(gradients: &[recis_combined_gradient]) {
+    let (first, count) = (gradients.as_ptr(), gradients.len() as i64);
+    let mut bytes = 0;
+    ok(unsafe { recis_combine_backward_workspace_size(first, count, &mut bytes) });
+    let workspace = Guarded::new(&vec![0xa5u8; bytes]);
+    ok(unsafe { recis_combine_backward(first, count, workspace.ptr().cast(), bytes, STREAM) });
 }
 
 /// Combines the first feature, and its gradients, and compares.
@@ -301,25 +312,17 @@ pub fn run(batch: &Batch, dim: usize, weighted: bool, which: usize, place: Place
             reference.add(feature.places[i] as usize, gradient, factor);
         }
     }
-    let (d_out, occurrences) = (Guarded::new(&gradients), batch.occurrences(0));
-    let mut bytes = 0;
-    ok(unsafe { recis_combine_backward_workspace_size(&lookup, &occurrences, &mut bytes) });
+    let d_out = Guarded::new(&gradients);
     let mut before = None;
     for _ in 0..2 {
-        let (workspace, d_embeddings) = (Guarded::new(&vec![0xa5u8; bytes]), Guarded::new(&start));
-        ok(unsafe {
-            let d_out = d_out.ptr();
-            recis_combine_backward(
-                &combined,
-                &occurrences,
-                d_out,
-                columns,
-                d_embeddings.ptr(),
-                workspace.ptr().cast(),
-                bytes,
-                STREAM,
-            )
-        });
+        let d_embeddings = Guarded::new(&start);
+        backward(&[recis_combined_gradient {
+            feature: combined,
+            occurrences: batch.occurrences(0),
+            d_out: d_out.ptr(),
+            out_stride: columns,
+            d_embeddings: d_embeddings.ptr(),
+        }]);
         reference.check(&d_embeddings.to_vec(), &plain, &what);
         let bits: Vec<u32> = d_embeddings.to_vec().iter().map(|x| x.to_bits()).collect();
         assert_eq!(*before.get_or_insert_with(|| bits.clone()), bits, "{what}: a second run");
@@ -390,25 +393,12 @@ fn pass_over_out_of_bounds(len: usize) {
     let weights = Guarded::new(&tame_floats(3, total));
     for tables in [[0, 20], [20, 0], [u32::MAX, 3], [7, u32::MAX]] {
         batch.table_offsets = Guarded::new(&tables);
-        let occurrences = batch.occurrences(0);
-        let mut bytes = 0;
-        ok(unsafe { recis_combine_backward_workspace_size(&lookup, &occurrences, &mut bytes) });
-        let (workspace, d) = (Guarded::new(&vec![0u8; bytes]), Guarded::new(&vec![0f32; batch.unique * 8]));
+        let (occurrences, d) = (batch.occurrences(0), Guarded::new(&vec![0f32; batch.unique * 8]));
         for (_, denominator) in DENOMINATORS {
-            let combined = recis_combined { lookup, weights: weights.ptr(), denominator, first_column: 0 };
-            ok(unsafe { recis_combine_forward(&combined, 1, out.ptr(), 8, STREAM) });
-            ok(unsafe {
-                recis_combine_backward(
-                    &combined,
-                    &occurrences,
-                    out.ptr(),
-                    8,
-                    d.ptr(),
-                    workspace.ptr().cast(),
-                    bytes,
-                    STREAM,
-                )
-            });
+            let feature = recis_combined { lookup, weights: weights.ptr(), denominator, first_column: 0 };
+            ok(unsafe { recis_combine_forward(&feature, 1, out.ptr(), 8, STREAM) });
+            let (d_out, d_embeddings) = (out.ptr().cast_const(), d.ptr());
+            backward(&[recis_combined_gradient { feature, occurrences, d_out, out_stride: 8, d_embeddings }]);
         }
     }
 }
@@ -468,32 +458,45 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     forward(&[combined], o, 3, "out_stride is below what the columns need");
     assert_eq!(out.to_vec(), [7.0; 8]);
 
+    let d = Guarded::new(&vec![7f32; batch.unique * 4]);
+    let (d_out, d_embeddings) = (o.cast_const(), d.ptr());
+    let gradient =
+        recis_combined_gradient { feature: combined, occurrences, d_out, out_stride: 4, d_embeddings };
     let mut bytes = 0;
-    ok(unsafe { recis_combine_backward_workspace_size(&lookup, &occurrences, &mut bytes) });
-    let sized = unsafe { recis_combine_backward_workspace_size(&lookup, &occurrences, std::ptr::null_mut()) };
-    refused(sized, "combine.backward_workspace_size: bytes is null");
-    let (workspace, d) = (Guarded::new(&vec![0u8; bytes]), Guarded::new(&vec![7f32; batch.unique * 4]));
-    let backward = |occurrences, d_out, d_embeddings, workspace: *mut u8, size| unsafe {
-        let workspace = workspace.cast();
-        recis_combine_backward(&combined, occurrences, d_out, 4, d_embeddings, workspace, size, STREAM)
+    ok(unsafe { recis_combine_backward_workspace_size(&gradient, 1, &mut bytes) });
+    let sized = |gradients, count, bytes, what: &str| {
+        let status = unsafe { recis_combine_backward_workspace_size(gradients, count, bytes) };
+        refused(status, &format!("combine.backward_workspace_size: {what}"));
     };
-    let refuse = |status, what: &str| refused(status, &format!("combine.backward: {what}"));
-    let (g, w) = (o.cast_const(), workspace.ptr());
-    refuse(backward(std::ptr::null(), g, d.ptr(), w, bytes), "occurrences is null");
-    let bad = |change: fn(&mut recis_occurrences), what: &str| {
-        let mut bad = occurrences;
-        change(&mut bad);
-        refuse(backward(&bad, g, d.ptr(), w, bytes), what);
+    sized(&gradient, 1, std::ptr::null_mut(), "bytes is null");
+    sized(&gradient, -1, &mut 0, "gradient_count is negative");
+    sized(std::ptr::null(), 1, &mut 0, "gradients is null");
+    let workspace = Guarded::new(&vec![0u8; bytes]);
+    let w = workspace.ptr().cast();
+    let refuse = |gradients, count, w, what: &str| {
+        let status = unsafe { recis_combine_backward(gradients, count, w, bytes, STREAM) };
+        refused(status, &format!("combine.backward: {what}"));
     };
-    bad(|o| o.total = 2, "total is below first_id + capacity or too large");
-    bad(|o| o.table = 4096, "table is 4096 or more");
-    bad(|o| o.positions = std::ptr::null(), "positions is null");
-    bad(|o| o.starts = std::ptr::null(), "starts is null");
-    bad(|o| o.table_offsets = std::ptr::null(), "table_offsets is null");
-    refuse(backward(&occurrences, none, d.ptr(), w, bytes), "d_out is null");
-    refuse(backward(&occurrences, g, std::ptr::null_mut(), w, bytes), "d_embeddings is null");
-    refuse(backward(&occurrences, g, d.ptr(), std::ptr::null_mut(), bytes), "workspace is null");
-    assert_eq!(backward(&occurrences, g, d.ptr(), w, bytes - 1), 2, "{}", last_error());
+    refuse(std::ptr::null(), 1, w, "gradients is null");
+    refuse(&gradient, -1, w, "gradient_count is negative");
+    refuse(&gradient, 1, std::ptr::null_mut(), "workspace is null");
+    // The second one.
+    let bad = |change: fn(&mut recis_combined_gradient), what: &str| {
+        let mut both = [gradient; 2];
+        change(&mut both[1]);
+        refuse(both.as_ptr(), 2, w, what);
+    };
+    bad(|g| g.occurrences.total = 2, "total is below first_id + capacity or too large");
+    bad(|g| g.occurrences.table = 4096, "table is 4096 or more");
+    bad(|g| g.occurrences.positions = std::ptr::null(), "positions is null");
+    bad(|g| g.occurrences.starts = std::ptr::null(), "starts is null");
+    bad(|g| g.occurrences.table_offsets = std::ptr::null(), "table_offsets is null");
+    bad(|g| g.feature.lookup.dim = 0, "dim is below 1");
+    bad(|g| g.d_out = std::ptr::null(), "d_out is null");
+    bad(|g| g.out_stride = 3, "out_stride is below what the columns need");
+    bad(|g| g.d_embeddings = std::ptr::null_mut(), "d_embeddings is null");
+    let short = unsafe { recis_combine_backward(&gradient, 1, w, bytes - 1, STREAM) };
+    assert_eq!(short, 2, "{}", last_error());
     assert_eq!(d.to_vec(), vec![7.0; batch.unique * 4]);
 }
 

@@ -4,7 +4,8 @@ use std::ptr::{null, null_mut};
 
 use recis::ffi::recis_tile;
 use recis::ffi::simt::{
-    recis_linear_tile_backward_dense, recis_linear_tile_backward_tiles, recis_linear_tile_workspace_size,
+    recis_linear_tile_backward_dense, recis_linear_tile_backward_tiles, recis_linear_tile_finish_tiles,
+    recis_linear_tile_workspace_size,
 };
 
 use crate::common::*;
@@ -218,9 +219,8 @@ fn bad_arguments_are_refused_and_touch_nothing() {
 
     let d_embeddings = Guarded::new(&vec![7.0f32; layer.tiles[0].uses.len() * 4]);
     let workspace = layer.tile_workspace(&layer.tile_arguments[0], 0);
-    let tile = |tile: *const recis_tile, d_y, bytes| unsafe {
+    let tile = |tile: *const recis_tile, d_y, to, unordered, bytes| unsafe {
         let memory = workspace.ptr().cast();
-        let to = d_embeddings.ptr();
         recis_linear_tile_backward_tiles(
             tile,
             1,
@@ -228,7 +228,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
             w,
             to,
             &layer.size,
-            0,
+            unordered,
             null_mut(),
             0,
             memory,
@@ -240,9 +240,20 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let bytes = workspace.to_vec().len();
     let d_y: *const f32 = y.ptr();
     let name = |what| format!("linear_tile.backward_tiles: {what}");
-    refused(tile(null(), d_y, bytes), &name("tiles is null"));
-    refused(tile(argument, null(), bytes), &name("d_y is null"));
-    assert_ne!(tile(argument, d_y, 16), 0);
+    let to = d_embeddings.ptr();
+    refused(tile(null(), d_y, to, 0, bytes), &name("tiles is null"));
+    refused(tile(argument, null(), to, 0, bytes), &name("d_y is null"));
+    refused(tile(argument, d_y, null_mut(), 1, bytes), &name("d_embeddings is null"));
+    let finish = |tile: *const recis_tile, to, bytes, what: &str| unsafe {
+        let memory = workspace.ptr().cast();
+        let status = recis_linear_tile_finish_tiles(tile, 1, to, &layer.size, 0, memory, bytes, STREAM);
+        assert_ne!(status, 0);
+        assert!(last_error().starts_with(&format!("linear_tile.finish_tiles: {what}")), "{}", last_error());
+    };
+    finish(null(), d_embeddings.ptr(), bytes, "tiles is null");
+    finish(argument, null_mut(), bytes, "d_embeddings is null");
+    finish(argument, d_embeddings.ptr(), 16, "workspace is too small (");
+    assert_ne!(tile(argument, d_y, to, 0, 16), 0);
     assert!(last_error().starts_with(&name("workspace is too small (")), "{}", last_error());
 
     for array in [weight, bias, y, d_x, d_embeddings] {

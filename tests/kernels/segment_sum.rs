@@ -1,8 +1,7 @@
 //! The gradients of combine and combine_tile where their sums take another way: at the borders between few
 //! ids and many, of warps, chunks and blocks, and where features share a table.
 
-use recis::ffi::simt::{recis_combine_backward, recis_combine_backward_workspace_size};
-use recis::ffi::{recis_combined, recis_denominator};
+use recis::ffi::{recis_combined, recis_combined_gradient, recis_denominator};
 use recis::ops::combine::Place;
 
 use crate::combine::{self, Batch, Spec, batches_with_room};
@@ -107,6 +106,44 @@ fn features_share_a_table() {
     }
 }
 
+/// Features in one call: of few ids and of many, of one table and of several, of one dim and of two, as wide as can be
+/// and not; more than a launch takes. Each adds what it adds alone, in the same order.
+#[test]
+fn features_of_one_call() {
+    let few = |i: usize| feature(i as u32 % 3, 40 + 70 * (i % 5), 30, 2);
+    let mut specs: Vec<_> = (0..20).map(few).collect();
+    specs.insert(7, feature(1, 5000, 50, 3));
+    specs.push(feature(2, 10, 1, 0));
+    let batch = Batch::new(&specs);
+    let weights = Guarded::new(&tame_floats(3, 5000).iter().map(|x| x.abs() + 0.1).collect::<Vec<_>>());
+    let dims = [16usize, 8, 3];
+    let embeddings = dims.map(|dim| Guarded::new(&tame_floats(1, batch.unique * dim)));
+    let d_outs = dims.map(|dim| Guarded::new(&tame_floats(2, 5000 * dim)));
+    let sums = |at_once: bool| {
+        let d_embeddings = dims.map(|dim| Guarded::new(&tame_floats(4, batch.unique * dim)));
+        let gradients: Vec<_> = (0..specs.len())
+            .map(|i| {
+                let table = i % dims.len();
+                let (lookup, occurrences) =
+                    (batch.lookup(i, dims[table], &embeddings[table]), batch.occurrences(i));
+                let weights = if i % 4 == 0 { weights.ptr().cast_const() } else { std::ptr::null() };
+                let (_, denominator) = combine::DENOMINATORS[i % 3];
+                recis_combined_gradient {
+                    feature: recis_combined { lookup, weights, denominator, first_column: 0 },
+                    occurrences,
+                    d_out: d_outs[table].ptr(),
+                    out_stride: dims[table] as i64,
+                    d_embeddings: d_embeddings[table].ptr(),
+                }
+            })
+            .collect();
+        gradients.chunks(if at_once { gradients.len() } else { 1 }).for_each(combine::backward);
+        d_embeddings.map(|values| values.to_vec().iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+    };
+    assert_eq!(sums(true), sums(false));
+    combine::backward(&[]);
+}
+
 /// A run of a whole block's positions of another feature, between this one's.
 #[test]
 fn blocks_of_other_features() {
@@ -141,27 +178,17 @@ fn places_beyond_the_embeddings_get_nothing() {
                 (Guarded::new(&vec![0f32; unique * dim]), Guarded::new(&vec![0f32; unique * dim]));
             let (mut lookup, occurrences) = (batch.lookup(0, dim, &embeddings), batch.occurrences(0));
             lookup.unique = unique as i64;
-            let mut bytes = 0;
-            ok(unsafe { recis_combine_backward_workspace_size(&lookup, &occurrences, &mut bytes) });
-            let workspace = Guarded::new(&vec![0xa5u8; bytes]);
-            let combined = recis_combined {
-                lookup,
-                weights: std::ptr::null(),
-                denominator: recis_denominator::RECIS_ONE,
-                first_column: 0,
-            };
-            ok(unsafe {
-                recis_combine_backward(
-                    &combined,
-                    &occurrences,
-                    d_out.ptr(),
-                    dim as i64,
-                    d_embeddings.ptr(),
-                    workspace.ptr().cast(),
-                    bytes,
-                    STREAM,
-                )
-            });
+            let (weights, denominator) = (std::ptr::null(), recis_denominator::RECIS_ONE);
+            let feature = recis_combined { lookup, weights, denominator, first_column: 0 };
+            let (d_out, out_stride, d_embeddings_at) =
+                (d_out.ptr().cast_const(), dim as i64, d_embeddings.ptr());
+            combine::backward(&[recis_combined_gradient {
+                feature,
+                occurrences,
+                d_out,
+                out_stride,
+                d_embeddings: d_embeddings_at,
+            }]);
             d_embeddings.to_vec()
         };
         let all = sums(batch.unique);

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 
+use recis::Result;
 use recis::device::{Buffer, Stream};
-use recis::ops::combine::{Combined, Denominator, Lookup, Occurrences, Place, backward, forward};
+use recis::ops::combine::{
+    self, Combined, CombinedGradient, Denominator, EmbeddingGradients, Lookup, Occurrences, Place, forward,
+};
 
 use crate::common::{
     Feature, LookedUp, each, each_with_kernels, embedding, floats, hostile_offsets, on, read, rng,
@@ -9,6 +12,18 @@ use crate::common::{
 
 const PLACE: Place = Place { first_column: 2, stride: 7 };
 const DIM: usize = 4;
+
+/// The gradient of one feature.
+fn backward(
+    feature: &Combined<'_>,
+    d_out: &Buffer<f32>,
+    stride: usize,
+    d_embeddings: &mut Buffer<f32>,
+    stream: &Stream,
+) -> Result<()> {
+    let gradients = vec![CombinedGradient { feature: *feature, d_out, stride }];
+    combine::backward(&mut [EmbeddingGradients { gradients, d_embeddings }], stream)
+}
 
 /// Combines random segments by f64 sums, and their gradients, and compares.
 fn check(segments: usize, max_len: usize, weighted: bool, denominator: Denominator, stream: &Stream) {

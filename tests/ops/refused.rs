@@ -1,7 +1,7 @@
 //! Every operation, called with what is on another device than its stream.
 
 use recis::device::{Buffer, Stream};
-use recis::ops::combine::{Combined, Denominator, Lookup, Place};
+use recis::ops::combine::{Combined, CombinedGradient, Denominator, EmbeddingGradients, Lookup, Place};
 use recis::ops::hash_table::HashTable;
 use recis::ops::initialize::{Initializer, Sources};
 use recis::ops::linear::{Precision, Size};
@@ -184,7 +184,10 @@ fn layers_and_combiners_refuse_other_devices() {
         let prepared = &mut linear_tile::Prepared::nothing(s).unwrap();
         let calls = vec![
             ("combine.forward", combine::forward(&[combined], &mut y, 2, s)),
-            ("combine.backward", combine::backward(&combined, &x, 2, &mut y, s)),
+            ("combine.backward", {
+                let gradients = vec![CombinedGradient { feature: combined, d_out: &x, stride: 2 }];
+                combine::backward(&mut [EmbeddingGradients { gradients, d_embeddings: &mut y }], s)
+            }),
             ("combine_tile.forward", combine_tile::forward(&lookup, 1, &mut y, place, s)),
             ("combine_tile.backward", combine_tile::backward(&lookup, 1, &x, place, &mut y, s)),
             ("linear.forward", linear::forward(&x, &x, &bias, &mut y, size, s)),

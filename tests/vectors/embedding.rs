@@ -1,7 +1,9 @@
 //! Embeddings combined by the operations.
 
 use recis::device::Buffer;
-use recis::ops::combine::{self, Combined, Denominator, Lookup, Occurrences, Place};
+use recis::ops::combine::{
+    self, Combined, CombinedGradient, Denominator, EmbeddingGradients, Lookup, Occurrences, Place,
+};
 use recis::ops::combine_tile;
 use serde::Deserialize;
 use serde_json::Value;
@@ -53,7 +55,8 @@ pub fn segment_reduce(case: &Value, tolerance: &Tolerance) -> Outcome {
 
     let grad_out = on(case.grad_out.concat());
     let mut grad = on(vec![0.0; embeddings.len()]);
-    combine::backward(&combined, &grad_out, dim, &mut grad, &stream)?;
+    let gradients = vec![CombinedGradient { feature: combined, d_out: &grad_out, stride: dim }];
+    combine::backward(&mut [EmbeddingGradients { gradients, d_embeddings: &mut grad }], &stream)?;
     tolerance.close_all("grad_emb", &case.grad_emb.concat(), &grad.elements())
 }
 

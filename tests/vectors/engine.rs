@@ -221,7 +221,7 @@ pub fn lookup(case: &Value, tolerance: &Tolerance) -> Outcome {
         engine.combine(&[(feature, 0)], &mut out, stride, &stream)?;
         tolerance.close_all(&field("out"), &expected.concat(), &out.elements())?;
         let grad = case.grad_out.get(feature).ok_or_else(|| format!("{}: missing", field("grad_out")))?;
-        engine.combine_backward(feature, &on(grad.concat()), place, &stream)?;
+        engine.combine_backward(&[(feature, &on(grad.concat()), place)], &stream)?;
     }
     engine.finish_backward(&stream)?;
     engine.step(&KeepGradients, 1, &stream)?;

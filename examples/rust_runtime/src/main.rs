@@ -7,7 +7,7 @@ mod plain;
 
 use recis::Result;
 use recis::device::{Buffer, Device, Stream};
-use recis::ops::combine::{self, Combined, Denominator, Lookup};
+use recis::ops::combine::{self, Combined, CombinedGradient, Denominator, EmbeddingGradients, Lookup};
 use recis::ops::hash_table::HashTable;
 use recis::ops::initialize::{Initializer, Sources};
 use recis::ops::merge_gradients::Gradients;
@@ -85,7 +85,8 @@ impl Embedding {
 
         // Back again, and an update of the rows that were looked up.
         let mut values = Buffer::zeros(embeddings.len(), stream)?;
-        combine::backward(&bags_of, &d_means, DIM, &mut values, stream)?;
+        let gradients = vec![CombinedGradient { feature: bags_of, d_out: &d_means, stride: DIM }];
+        combine::backward(&mut [EmbeddingGradients { gradients, d_embeddings: &mut values }], stream)?;
         let gradients = Gradients { rows: found, values, count: Some(unique.count) };
         let [power1, power2] = &mut self.powers;
         let coefficients = coefficients([power1, power2]);

@@ -7,7 +7,7 @@ use super::partitioner::{BatchIds, Partitioner, TableIds};
 use super::sharding::{Notice, Sharding};
 use super::{Combiner, EmbeddingOption, EmbeddingTable, GradReduceBy, PhysicalTable, Table, coalesce};
 use crate::device::{Buffer, ReadBack, Stream};
-use crate::ops::combine::{self, Place};
+use crate::ops::combine::{self, CombinedGradient, EmbeddingGradients, Place};
 use crate::ops::combine_tile;
 use crate::ops::linear_tile::Tile;
 use crate::optim::{SparseOptimizer, Take};
@@ -108,8 +108,8 @@ impl EmbeddingEngine {
         self.partitioner.clone()
     }
 
-    /// Gives physical tables that are combined alone, not tiled, streams of their own: their lookups, gradients
-    /// and updates, often too little for a device, then run beside the rest, whatever stream calls are given. Buffers that
+    /// Gives physical tables that are combined alone, not tiled, streams of their own: their lookups and
+    /// updates, often too little for a device, then run beside the rest, whatever stream calls are given. Buffers that
     /// it has to do with are ordered as always. Not with several ranks: [`EmbeddingEngine::shard`] ends it.
     ///
     /// # Errors
@@ -152,14 +152,6 @@ impl EmbeddingEngine {
     /// What went wrong on the device.
     pub fn synchronize(&self) -> Result<()> {
         self.streams().try_for_each(Stream::synchronize)
-    }
-
-    /// Whether a feature's gradient goes back on a stream of its own.
-    ///
-    /// # Errors
-    /// A feature without an embedding option.
-    pub fn is_beside(&self, feature: &str) -> Result<bool> {
-        Ok(self.find(feature)?.1.beside.is_some())
     }
 
     /// The streams of their own that tables have.
@@ -290,32 +282,40 @@ impl EmbeddingEngine {
         if combined.is_empty() { Ok(()) } else { combine::forward(&combined, out, stride, stream) }
     }
 
-    /// Clears the gradients of these features' tables on `stream`, so that what is first to add to them need not.
-    pub fn begin_backward(&mut self, features: &[&str], stream: &Stream) -> Result<()> {
-        features.iter().try_for_each(|feature| self.find_mut(feature)?.1.add_gradients(stream, |_, _| Ok(())))
+    /// Clears all gradients on `stream`, so that what is first to add to them need not.
+    pub fn begin_backward(&mut self, stream: &Stream) -> Result<()> {
+        self.groups.iter_mut().try_for_each(|group| group.add_gradients(stream, |_, _| Ok(())))
     }
 
-    /// Adds the gradient of a feature's combined embeddings, laid out as in
-    /// [`EmbeddingEngine::combine`], to its rows' gradients.
+    /// Adds the gradients of features' combined embeddings, each laid out as in [`EmbeddingEngine::combine`], to their
+    /// rows' gradients, on `stream`: those of sums and means in one launch, if ids are few, tables not the same and columns
+    /// aligned alike.
     pub fn combine_backward(
         &mut self,
-        feature: &str,
-        d_out: &Buffer<f32>,
-        place: Place,
+        features: &[(&str, &Buffer<f32>, Place)],
         stream: &Stream,
     ) -> Result<()> {
-        let (feature, group) = self.find_mut(feature)?;
-        let stream = &group.stream(stream);
-        group.add_gradients(stream, |group, d_embeddings| match feature.option.combiner {
-            Combiner::Tile { tile_len } => {
-                let lookup = group.lookup_of(feature)?;
-                combine_tile::backward(&lookup, tile_len, d_out, place, d_embeddings, stream)
+        let Self { features: known, groups, .. } = self;
+        let mut combined: Vec<Vec<_>> = groups.iter().map(|_| Vec::new()).collect();
+        for &(name, d_out, place) in features {
+            let feature = known.get(name).ok_or_else(|| no_option(name))?;
+            match feature.option.combiner {
+                Combiner::Tile { tile_len } => {
+                    groups[feature.group].add_gradients(stream, |group, d_embeddings| {
+                        let lookup = group.lookup_of(feature)?;
+                        combine_tile::backward(&lookup, tile_len, d_out, place, d_embeddings, stream)
+                    })?;
+                }
+                _ => combined[feature.group].push((feature, d_out, place)),
             }
-            _ => {
-                let combined = group.combined(feature, place.first_column)?;
-                combine::backward(&combined, d_out, place.stride, d_embeddings, stream)
-            }
-        })
+        }
+        let mut taken = Vec::new();
+        for (i, group) in groups.iter_mut().enumerate().filter(|(i, _)| !combined[*i].is_empty()) {
+            taken.push((i, group.take_gradients(stream)?));
+        }
+        let done = add_combined(groups, &combined, &mut taken, stream);
+        taken.into_iter().for_each(|(i, d_embeddings)| groups[i].put_gradients(d_embeddings));
+        done
     }
 
     /// A tiled feature, for a layer that gathers it from `first_column` of its input.
@@ -403,11 +403,24 @@ impl EmbeddingEngine {
         let feature = self.features.get(name).ok_or_else(|| no_option(name))?;
         Ok((feature, &self.groups[feature.group]))
     }
+}
 
-    fn find_mut(&mut self, name: &str) -> Result<(&Feature, &mut Group)> {
-        let feature = self.features.get(name).ok_or_else(|| no_option(name))?;
-        Ok((feature, &mut self.groups[feature.group]))
+/// Adds the gradients of each group's combined features to what is taken of it.
+fn add_combined(
+    groups: &[Group],
+    combined: &[Vec<(&Feature, &Buffer<f32>, Place)>],
+    taken: &mut [(usize, Buffer<f32>)],
+    stream: &Stream,
+) -> Result<()> {
+    let mut tables = Vec::new();
+    for (i, d_embeddings) in taken {
+        let gradients = combined[*i].iter().map(|&(feature, d_out, place)| {
+            let feature = groups[*i].combined(feature, place.first_column)?;
+            Ok(CombinedGradient { feature, d_out, stride: place.stride })
+        });
+        tables.push(EmbeddingGradients { gradients: gradients.collect::<Result<_>>()?, d_embeddings });
     }
+    if tables.is_empty() { Ok(()) } else { combine::backward(&mut tables, stream) }
 }
 
 fn no_option(feature: &str) -> Error {

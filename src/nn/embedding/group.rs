@@ -102,20 +102,30 @@ impl Group {
         Ok(())
     }
 
-    /// Calls `backward` with the gradients of the batch's embeddings, to be added to on `stream`.
-    pub(super) fn add_gradients(
-        &mut self,
-        stream: &Stream,
-        backward: impl FnOnce(&Self, &mut Buffer<f32>) -> Result<()>,
-    ) -> Result<()> {
+    /// The gradients of the batch's embeddings, to be added to on `stream` and put back.
+    pub(super) fn take_gradients(&mut self, stream: &Stream) -> Result<Buffer<f32>> {
         let mut d_embeddings = std::mem::take(&mut self.d_embeddings);
         if std::mem::take(&mut self.gradients_are_unset) {
             let count = Some(&self.partition.count);
             fill::forward(&mut d_embeddings, self.table.dim(), count, 0.0, stream)?;
         }
-        backward(self, &mut d_embeddings)?;
+        Ok(d_embeddings)
+    }
+
+    pub(super) fn put_gradients(&mut self, d_embeddings: Buffer<f32>) {
         self.d_embeddings = d_embeddings;
-        Ok(())
+    }
+
+    /// Calls `backward` with them.
+    pub(super) fn add_gradients(
+        &mut self,
+        stream: &Stream,
+        backward: impl FnOnce(&Self, &mut Buffer<f32>) -> Result<()>,
+    ) -> Result<()> {
+        let mut d_embeddings = self.take_gradients(stream)?;
+        let done = backward(self, &mut d_embeddings);
+        self.put_gradients(d_embeddings);
+        done
     }
 
     /// Hands the gradients of the batch to the table, with several ranks those of its rows.

@@ -7,7 +7,7 @@ use super::{GradReduceBy, Table};
 use crate::Result;
 use crate::device::{Buffer, Stream};
 use crate::dist::Communicator;
-use crate::ops::combine::{self, Combined, Denominator, Lookup};
+use crate::ops::combine::{self, Combined, CombinedGradient, Denominator, EmbeddingGradients, Lookup};
 use crate::ops::merge_gradients::Gradients;
 use crate::ops::partition_ids::{self, Owner, Partition};
 use crate::snapshot::TableSnapshot;
@@ -217,8 +217,9 @@ pub fn reduce_gradients(
             range: None,
         };
         let (weights, denominator) = (weights.as_ref(), Denominator::One);
-        let each = Combined { lookup, weights, denominator, first_column: 0 };
-        combine::backward(&each, gradients, dim, &mut reduced, stream)
+        let feature = Combined { lookup, weights, denominator, first_column: 0 };
+        let gradients = vec![CombinedGradient { feature, d_out: gradients, stride: dim }];
+        combine::backward(&mut [EmbeddingGradients { gradients, d_embeddings: &mut reduced }], stream)
     };
     if owned.occurrences(0).is_none() {
         add(None)?;

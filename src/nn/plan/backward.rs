@@ -13,9 +13,8 @@ impl Plan {
             network.backward(d_prediction, rows, accumulate, stream)?;
             // What learns from the runs alone does so beside the rest; that is little work, and begins first.
             let runs = if inputs.is_fused() { &self.beside } else { stream };
-            let gathered: Vec<_> = inputs.gathered().map(|(name, _)| name).collect();
             // On a stream that has nothing else to do now: who adds to them waits for no more than that.
-            embeddings.begin_backward(&gathered, &self.spare)?;
+            embeddings.begin_backward(&self.spare)?;
             network.backward_runs(inputs, d_prediction, rows, accumulate, runs)?;
             inputs.scatter_gradients(embeddings, runs)?;
             network.backward_gathered(inputs, embeddings, d_prediction, rows, accumulate, stream)?;

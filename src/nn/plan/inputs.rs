@@ -217,17 +217,13 @@ impl Inputs {
     }
 
     /// Passes the runs' gradients on to the embeddings.
-    pub fn scatter_gradients(&mut self, embeddings: &mut EmbeddingEngine, stream: &Stream) -> Result<()> {
-        // What runs on streams of its own comes first, so that it waits for nothing else.
-        for beside in [true, false] {
-            for column in self.columns.iter().filter(|column| matches!(column.source, Source::Combined)) {
-                let Some(run) = run_of(&mut self.runs, column) else { continue };
-                if embeddings.is_beside(&column.name)? == beside {
-                    embeddings.combine_backward(&column.name, &run.d_x, run.place(column), stream)?;
-                }
-            }
-        }
-        Ok(())
+    pub fn scatter_gradients(&self, embeddings: &mut EmbeddingEngine, stream: &Stream) -> Result<()> {
+        let combined = self.columns.iter().filter(|column| matches!(column.source, Source::Combined));
+        let gradients = combined.filter_map(|column| {
+            let run = self.runs.iter().find(|run| run.holds(column))?;
+            Some((column.name.as_str(), &run.d_x, run.place(column)))
+        });
+        embeddings.combine_backward(&gradients.collect::<Vec<_>>(), stream)
     }
 }
 

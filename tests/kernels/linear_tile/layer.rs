@@ -6,8 +6,9 @@ use std::ptr::{null, null_mut};
 use recis::ffi::simt::{
     recis_linear_tile_backward_dense, recis_linear_tile_backward_tiles,
     recis_linear_tile_backward_tiles_workspace_size, recis_linear_tile_backward_weight,
-    recis_linear_tile_forward, recis_linear_tile_prepare, recis_linear_tile_prepare_backward,
-    recis_linear_tile_prepare_inputs, recis_linear_tile_prepare_size, recis_linear_tile_workspace_size,
+    recis_linear_tile_finish_tiles, recis_linear_tile_forward, recis_linear_tile_prepare,
+    recis_linear_tile_prepare_backward, recis_linear_tile_prepare_inputs, recis_linear_tile_prepare_size,
+    recis_linear_tile_workspace_size,
 };
 use recis::ffi::{recis_dense_columns, recis_linear_size, recis_lookup, recis_precision, recis_tile};
 
@@ -378,22 +379,31 @@ impl Layer {
         let (on_d_y, on_weight) = (Guarded::new(d_y), Guarded::new(weight));
         let backward_tiles = |unordered: i32| {
             let (d_embeddings, workspace) = (Guarded::new(&old), self.tile_workspace(&data.tile, unordered));
+            let (memory, bytes) = (workspace.ptr().cast(), workspace.to_vec().len());
+            let sums_to = if unordered == 0 { std::ptr::null_mut() } else { d_embeddings.ptr() };
             ok(unsafe {
                 recis_linear_tile_backward_tiles(
                     &data.tile,
                     1,
                     on_d_y.ptr(),
                     on_weight.ptr(),
-                    d_embeddings.ptr(),
+                    sums_to,
                     &self.size,
                     unordered,
                     prepared,
                     prepared_bytes,
-                    workspace.ptr().cast(),
-                    workspace.to_vec().len(),
+                    memory,
+                    bytes,
                     STREAM,
                 )
             });
+            if unordered == 0 {
+                assert_same(&d_embeddings.to_vec(), &old, "before the sums are added");
+                let (tile, to, size) = (&data.tile, d_embeddings.ptr(), &self.size);
+                ok(unsafe {
+                    recis_linear_tile_finish_tiles(tile, 1, to, size, prepared_bytes, memory, bytes, STREAM)
+                });
+            }
             d_embeddings.to_vec()
         };
         let check = |d_embeddings: &[f32], what: &str| {
