@@ -102,6 +102,23 @@ fn distinct_ids_are_in_order_and_every_id_finds_its_own() {
     });
 }
 
+/// Ids that differ in all their bits, of which many agree in the highest of the order: pairs, some ids that repeat tied
+/// with others, and a run of thousands.
+#[test]
+fn ids_that_nearly_agree_are_in_order() {
+    each(|stream| {
+        let mut rng = rng(4);
+        let mut pairs: Vec<i64> = (0..6000).map(|_| rng.random()).collect();
+        pairs.extend_from_within(..3000);
+        // The lowest bit of the order is the id's seventeenth.
+        pairs[6000..].iter_mut().for_each(|id| *id ^= 1 << 16);
+        let hot: Vec<_> = (0..3000).map(|i| pairs[i % 7] ^ i64::from(i % 500 == 0) << 17).collect();
+        check(&[(0, pairs.clone(), None), (1, hot.clone(), None)], 2, stream);
+        let run = (0..5000).map(|i: i64| (i * 7919 % 5000) << 16 | 5).collect();
+        check(&[(0, run, None), (0, hot, None), (1, pairs, Some(8000))], 2, stream);
+    });
+}
+
 #[test]
 fn parts_of_an_array_are_columns() {
     each(|stream| {
