@@ -102,9 +102,9 @@ void run() {
   std::vector<float> d_means(size_t(kBags * kDim));
   for (size_t i = 0; i < d_means.size(); ++i) d_means[i] = float(int(i * 37 % 101) - 50) / 50;
   Array<float> d_d_means(d_means), gradients(std::vector<float>(size_t(total * kDim), 0.0f));
-  const recis_combined_gradient gradient{combined, occurrences, d_d_means.data(), kDim, gradients.data()};
-  Array<char> combine_workspace(int64_t(recis::workspace_size(recis_combine_backward_workspace_size, &gradient, 1)));
-  recis::check(recis_combine_backward(&gradient, 1, combine_workspace.data(),
+  const recis_combined_gradient of_means{combined, occurrences, d_d_means.data(), kDim, gradients.data()};
+  Array<char> combine_workspace(int64_t(recis::workspace_size(recis_combine_backward_workspace_size, &of_means, 1)));
+  recis::check(recis_combine_backward(&of_means, 1, combine_workspace.data(),
                                       size_t(combine_workspace.span().size()), kStream));
 
   // The first step of AdamW.
