@@ -4,6 +4,8 @@
 //! million; those of `lookups` have as many slots as if they had grown by steps of a million.
 
 mod common;
+#[path = "common/random_cas.rs"]
+mod random_cas;
 
 use std::cell::RefCell;
 
@@ -178,10 +180,11 @@ fn at_load(bench: &mut Bench<'_>, asked: f64) -> Result<()> {
 
     let fill = Fill::new(keys, batch(bench), &stream)?;
     // A sector is written too, and where the new ones are.
-    let work = Work::moving(keys * (LOOKUP + SECTOR + 4)).counting(keys, Unit::Keys).saying("load", load);
+    let claims = random_cas::baseline(bench, slots, keys, batch(bench))?;
+    let work = Work::moving(keys * (LOOKUP + SECTOR + 4)).counting(keys, Unit::Keys);
     bench.measure_fresh(
         &format!("hash_table/insert/{}", size(keys)),
-        work,
+        work.against(claims).saying("load", load),
         |stream| presized(room, stream),
         |table, stream| fill.insert_into(table, stream),
     )

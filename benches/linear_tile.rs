@@ -85,11 +85,10 @@ fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
     })?;
     let d_y = data::floats(ROWS * OUTPUTS, &stream)?;
     let mut d_weight = Buffer::zeros(weight.len(), &stream)?;
-    let mut d_bias = Buffer::zeros(bias.len(), &stream)?;
     let against = baseline(bench, Product::BackwardWeight, size);
     bench.measure(&format!("linear_tile/backward_weight/{name}"), work.against(against), |stream| {
         prepared.add_gradient(&d_y, size, stream)?;
-        backward_weight(&dense, &tiles, &d_y, &mut d_weight, &mut d_bias, size, false, &mut prepared, stream)
+        backward_weight(&dense, &tiles, &d_y, &mut d_weight, size, false, &mut prepared, stream)
     })?;
     let mut d_embeddings = Buffer::zeros(embeddings.len(), &stream)?;
     // The gradients of the embeddings are added to.
@@ -98,7 +97,8 @@ fn linear_tile(bench: &mut Bench<'_>, precision: Precision) -> Result<()> {
     let mut backward = |name: &str, work, reduction| {
         bench.measure(name, work, |stream| {
             let d_embeddings = &mut d_embeddings;
-            backward_tiles(&tiles, &d_y, &weight, d_embeddings, size, reduction, &mut prepared, stream)
+            let prepared = &mut prepared;
+            backward_tiles(&tiles, &d_y, &weight, d_embeddings, size, reduction, prepared, stream, stream)
         })
     };
     let name = format!("linear_tile/backward_tiles/{name}");

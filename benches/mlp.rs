@@ -56,7 +56,7 @@ fn in_one(bench: &mut Bench<'_>) -> Result<()> {
         }
         let (prediction, loss, d_x, unfit) = (&mut prediction, &mut loss, &mut d_x, unfit.word(0));
         let batch = mlp::Batch { x: &x, label: &label, prediction, loss, d_x, unfit };
-        mlp::train(&mut layers, batch, false, stream)
+        mlp::train(&mut layers, batch, false, stream, stream)
     })
 }
 

@@ -37,9 +37,10 @@ __device__ __forceinline__ float scale_for(float largest) {
 __device__ __forceinline__ float unscale_of(float a, float b) { return min(a * b, 3.402823466e38f); }
 
 // What a scale is chosen by: not by infinities and NaN.
+constexpr uint32_t kInfinityBits = 0x7f800000u;
 __device__ __forceinline__ float size_of(float x) {
   const uint32_t bits = __float_as_uint(x) & 0x7fffffffu;
-  return bits < 0x7f800000u ? __uint_as_float(bits) : 0.0f;
+  return bits < kInfinityBits ? __uint_as_float(bits) : 0.0f;
 }
 
 // The largest of the block's. All threads call it.

@@ -30,6 +30,13 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// d_bias = the sum of d_y over the rows, or added to what is there.
+int bias_gradient(const char* op, const float* d_y, float* d_bias, int64_t rows, int64_t outputs, bool accumulate,
+                  recis_stream_t stream) {
+  const unsigned blocks = unsigned((outputs + kSumColumns - 1) / kSumColumns);
+  return launch(op, bias_kernel, blocks, kThreads, 0, stream, d_y, d_bias, rows, outputs, accumulate);
+}
+
 Product<LoadAlong, LoadAlong> forward_product(const float* x, const float* weight, const float* bias, float* y,
                                               const recis_linear_size& size) {
   return {matrix(x, size.inputs, size.rows, size.inputs),
@@ -75,12 +82,6 @@ size_t input_gradient_bytes(const recis_linear_size& size, int64_t columns) {
 int input_gradient(const char* op, const float* d_y, const float* weight, float* d_x,
                    const recis_linear_size& size, int64_t columns, void* workspace, recis_stream_t stream) {
   return multiply(op, input_product(d_y, weight, d_x, size, columns), size.precision, workspace, stream);
-}
-
-int bias_gradient(const char* op, const float* d_y, float* d_bias, int64_t rows, int64_t outputs, bool accumulate,
-                  recis_stream_t stream) {
-  const unsigned blocks = unsigned((outputs + kSumColumns - 1) / kSumColumns);
-  return launch(op, bias_kernel, blocks, kThreads, 0, stream, d_y, d_bias, rows, outputs, accumulate);
 }
 
 }  // namespace recis
@@ -129,6 +130,17 @@ extern "C" int recis_linear_backward_weight(const float* x, const float* d_y, fl
     return status;
   if (int status = multiply(op, product, precision, workspace, stream)) return status;
   return bias_gradient(op, d_y, d_bias, rows, outputs, accumulate != 0, stream);
+}
+
+extern "C" int recis_linear_backward_bias(const float* d_y, float* d_bias, const recis_linear_size* size,
+                                          int accumulate, recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "linear.backward_bias";
+  if (int status = require_layer(size, op)) return status;
+  if (int status = first_of(require_array(d_y, size->rows * size->outputs, op, "d_y"),
+                            require_array(d_bias, size->outputs, op, "d_bias")))
+    return status;
+  return bias_gradient(op, d_y, d_bias, size->rows, size->outputs, accumulate != 0, stream);
 }
 
 extern "C" int recis_linear_backward_input(const float* d_y, const float* weight, float* d_x,

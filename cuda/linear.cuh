@@ -14,8 +14,4 @@ size_t input_gradient_bytes(const recis_linear_size& size, int64_t columns);
 int input_gradient(const char* op, const float* d_y, const float* weight, float* d_x,
                    const recis_linear_size& size, int64_t columns, void* workspace, recis_stream_t stream);
 
-// d_bias = the sum of d_y over the rows, or added to what is there.
-int bias_gradient(const char* op, const float* d_y, float* d_bias, int64_t rows, int64_t outputs, bool accumulate,
-                  recis_stream_t stream);
-
 }  // namespace recis

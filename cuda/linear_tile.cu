@@ -160,6 +160,17 @@ int require_tiles(const Inputs& inputs, const char* op) {
   return status;
 }
 
+// What backward_tiles() sums in its workspace, unless it is unordered; none if there is nothing to sum.
+int find_sums(const Inputs& inputs, const recis_linear_size* size, size_t prepared_bytes, void* workspace,
+              size_t workspace_bytes, const char* op, OrderFreeTiles* sums) {
+  if (int status = require_sizes(inputs, size, op)) return status;
+  if (int status = first_of(require_arrays(inputs, *size, op), require_tiles(inputs, op))) return status;
+  Workspace cut(workspace);
+  *sums = tile_gradients(cut, inputs, nullptr, *size, false, prepared_bytes > 0).sums;
+  if (size->rows == 0 || inputs.tile_count == 0 || inputs.tiles[0].lookup.unique == 0) sums->count = 0;
+  return require_workspace(workspace, workspace_bytes, cut.bytes(), op);
+}
+
 // The memory of a layer's prepared factors, if there are any: all of it, or as far as the size alone says.
 int require_prepared(const Runs& runs, const recis_linear_size& size, const void* prepared, size_t bytes,
                      const char* op) {
@@ -278,9 +289,9 @@ extern "C" int recis_linear_tile_forward(const recis_dense_columns* dense, int64
 
 extern "C" int recis_linear_tile_backward_weight(const recis_dense_columns* dense, int64_t dense_count,
                                                  const recis_tile* tiles, int64_t tile_count, const float* d_y,
-                                                 float* d_weight, float* d_bias, const recis_linear_size* size,
-                                                 int accumulate, void* prepared, size_t prepared_bytes,
-                                                 void* workspace, size_t workspace_bytes, recis_stream_t stream) {
+                                                 float* d_weight, const recis_linear_size* size, int accumulate,
+                                                 void* prepared, size_t prepared_bytes, void* workspace,
+                                                 size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "linear_tile.backward_weight";
   const Inputs inputs{dense, dense_count, tiles, tile_count};
@@ -289,15 +300,12 @@ extern "C" int recis_linear_tile_backward_weight(const recis_dense_columns* dens
   if (int status = first_of(require_arrays(inputs, *size, op),
                             require_array(d_y, size->rows * size->outputs, op, "d_y"),
                             require_array(d_weight, size->inputs * size->outputs, op, "d_weight"),
-                            require_array(d_bias, size->outputs, op, "d_bias"),
                             require_prepared(problem.runs, *size, prepared, prepared_bytes, op)))
     return status;
   const size_t needed = prepared ? 0 : plan(problem, size->precision).bytes;
   if (int status = require_workspace(workspace, workspace_bytes, needed, op)) return status;
-  if (int status = prepared ? half_weight_gradient(op, problem.runs, d_weight, *size, accumulate != 0, prepared, stream)
-                            : multiply(op, problem, size->precision, workspace, stream))
-    return status;
-  return bias_gradient(op, d_y, d_bias, size->rows, size->outputs, accumulate != 0, stream);
+  if (prepared) return half_weight_gradient(op, problem.runs, d_weight, *size, accumulate != 0, prepared, stream);
+  return multiply(op, problem, size->precision, workspace, stream);
 }
 
 extern "C" int recis_linear_tile_backward_dense(const float* d_y, const float* weight, float* d_x, int64_t width,
@@ -332,6 +340,17 @@ extern "C" int recis_linear_tile_backward_tiles_workspace_size(const recis_tile*
   return RECIS_OK;
 }
 
+extern "C" int recis_linear_tile_begin_tiles(const recis_tile* tiles, int64_t tile_count,
+                                             const recis_linear_size* size, size_t prepared_bytes, void* workspace,
+                                             size_t workspace_bytes, recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "linear_tile.begin_tiles";
+  OrderFreeTiles sums;
+  if (int status = find_sums({nullptr, 0, tiles, tile_count}, size, prepared_bytes, workspace, workspace_bytes, op, &sums))
+    return status;
+  return sums.count > 0 ? clear_order_free(op, sums, stream) : int(RECIS_OK);
+}
+
 extern "C" int recis_linear_tile_backward_tiles(const recis_tile* tiles, int64_t tile_count, const float* d_y,
                                                 const float* weight, float* d_embeddings,
                                                 const recis_linear_size* size, int unordered, void* prepared,
@@ -357,8 +376,6 @@ extern "C" int recis_linear_tile_backward_tiles(const recis_tile* tiles, int64_t
   if (status != RECIS_OK) return status;
   const Runs runs = make_runs(inputs, *size);
   if (runs.count == 0 || size->rows == 0 || unique == 0) return RECIS_OK;
-  if (!unordered)
-    if (int cleared = clear_order_free(op, sums, stream)) return cleared;
   if (prepared) return half_input_gradient(op, runs, sums, *size, prepared, stream);
   for (int64_t i = 0, next = 0; i < tile_count && status == RECIS_OK; ++i) {
     const int64_t columns = tiles[i].tile_len * tiles[i].lookup.dim;
@@ -374,15 +391,10 @@ extern "C" int recis_linear_tile_finish_tiles(const recis_tile* tiles, int64_t t
                                               size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "linear_tile.finish_tiles";
-  const Inputs inputs{nullptr, 0, tiles, tile_count};
-  if (int status = require_sizes(inputs, size, op)) return status;
-  if (int status = first_of(require_arrays(inputs, *size, op), require_tiles(inputs, op))) return status;
-  Workspace cut(workspace);
-  const OrderFreeTiles sums = tile_gradients(cut, inputs, nullptr, *size, false, prepared_bytes > 0).sums;
-  const int64_t unique = tile_count > 0 ? tiles[0].lookup.unique : 0;
-  if (int status = first_of(require_array(d_embeddings, unique, op, "d_embeddings"),
-                            require_workspace(workspace, workspace_bytes, cut.bytes(), op)))
+  OrderFreeTiles sums;
+  if (int status = find_sums({nullptr, 0, tiles, tile_count}, size, prepared_bytes, workspace, workspace_bytes, op, &sums))
     return status;
-  if (sums.count == 0 || size->rows == 0 || unique == 0) return RECIS_OK;
-  return finish_order_free(op, sums, d_embeddings, stream);
+  const int64_t unique = tile_count > 0 ? tiles[0].lookup.unique : 0;
+  if (int status = require_array(d_embeddings, unique, op, "d_embeddings")) return status;
+  return sums.count > 0 ? finish_order_free(op, sums, d_embeddings, stream) : int(RECIS_OK);
 }

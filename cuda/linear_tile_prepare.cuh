@@ -11,40 +11,72 @@ constexpr int kLargestBlocks = 32;
 template <class F>
 constexpr int kPatchItems = kTileRows * F::kStep / kUnit / kThreads;
 
-// A patch in the registers of its block. `at(item)` is where eight numbers are, or null: zeros.
+// A patch in the registers of its block.
+template <class F>
+struct Patch {
+  Pack<float> x[kPatchItems<F>][2];
+  float scale;
+  bool is_finite;  // all that this thread has
+};
+
+// `at(item)` is where eight numbers are, or null: zeros.
 template <class F, class At>
-__device__ __forceinline__ float load_patch(Pack<float> (&x)[kPatchItems<F>][2], At at) {
-  float largest = 0;
+__device__ __forceinline__ Patch<F> load_patch(At at) {
+  Patch<F> patch;
+  uint32_t bits = 0;  // the largest without its sign, infinities and NaN too
 #pragma unroll
   for (int k = 0; k < kPatchItems<F>; ++k) {
     const Pack<float>* from = reinterpret_cast<const Pack<float>*>(at(int(threadIdx.x) + k * kThreads));
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      x[k][half] = from ? from[half] : Pack<float>{};
-      for (const float value : x[k][half].value) largest = max(largest, size_of(value));
+      patch.x[k][half] = from ? from[half] : Pack<float>{};
+      for (const float value : patch.x[k][half].value) bits = max(bits, __float_as_uint(value) & 0x7fffffffu);
     }
   }
-  return scale_for(largest_of_block(largest));
+  float largest = __uint_as_float(bits);
+  patch.is_finite = bits < kInfinityBits;
+  if (!patch.is_finite) {
+    largest = 0;
+    for (const auto& item : patch.x)
+      for (const auto& half : item)
+        for (const float value : half.value) largest = max(largest, size_of(value));
+  }
+  patch.scale = scale_for(largest_of_block(largest));
+  return patch;
 }
 
 // What norms are too small by at most, so that they stay bounds.
 constexpr float kNormSlack = 1.0f + 1.0f / 64;
 
-__device__ __forceinline__ float squares(const Pack<float> (&x)[2], int i, float scale) {
-  const float value = size_of(x[i / 4].value[i % 4]) * scale;
+// The square of one of eight numbers in its patch's scale; of infinities and NaN 0.
+template <bool is_finite>
+__device__ __forceinline__ float square(const Pack<float> (&x)[2], int i, float scale) {
+  const float number = x[i / 4].value[i % 4], value = (is_finite ? number : size_of(number)) * scale;
   return value * value;
+}
+
+// The sums of squares of this thread's part of a patch's columns.
+template <bool is_finite, class F>
+__device__ __forceinline__ void add_squares(const Patch<F>& patch, float (&sums)[kUnit]) {
+#pragma unroll
+  for (int i = 0; i < kUnit; ++i) {
+    sums[i] = 0;
+#pragma unroll
+    for (int k = 0; k < kPatchItems<F>; ++k) sums[i] += square<is_finite>(patch.x[k], i, patch.scale);
+  }
 }
 
 // The largest of a patch's columns as vectors, in its scale, if a step of them is a line.
 template <class F>
-__device__ __forceinline__ float largest_column(const Pack<float> (&x)[kPatchItems<F>][2], float scale) {
+__device__ __forceinline__ float largest_column(const Patch<F>& patch) {
   constexpr int kGroups = F::kStep / kUnit, kWarps = kThreads / 32;
   __shared__ float sums[kWarps][F::kStep];
+  float mine[kUnit];
+  if (patch.is_finite) add_squares<true>(patch, mine);
+  else add_squares<false>(patch, mine);
 #pragma unroll
   for (int i = 0; i < kUnit; ++i) {
-    float sum = 0;
-#pragma unroll
-    for (int k = 0; k < kPatchItems<F>; ++k) sum += squares(x[k], i, scale);
+    float sum = mine[i];
     for (int distance = 16; distance >= kGroups; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
     if (threadIdx.x % 32 < kGroups) sums[threadIdx.x / 32][threadIdx.x % 32 * kUnit + i] = sum;
   }
@@ -62,8 +94,7 @@ __device__ __forceinline__ void split_weight(const HalfLayer& layer, const float
   const HalfRun& run = layer.runs.run[run_of_chunk(layer.runs, chunk)];
   const int column = (chunk - run.first_chunk) * F::kStep, first_output = output_tile * kTileColumns;
   const int first_group = (run.first_column + column) / kUnit;
-  Pack<float> x[kPatchItems<F>][2];
-  const float scale = load_patch<F>(x, [&](int item) {
+  const Patch<F> patch = load_patch<F>([&](int item) {
     const int output = first_output + item / kGroups, c = column + item % kGroups * kUnit;
     return output < layer.outputs && c < run.columns
                ? weight + int64_t(output) * layer.inputs + run.first_column + c
@@ -76,14 +107,14 @@ __device__ __forceinline__ void split_weight(const HalfLayer& layer, const float
     const int item = int(threadIdx.x) + k * kThreads, line = item / kGroups, group = item % kGroups;
     if (column + group * kUnit >= run.room) continue;
     Unit parts[F::kParts];
-    split<F>(x[k], scale, parts);
+    split<F>(patch.x[k], patch.scale, parts);
 #pragma unroll
     for (int part = 0; part < F::kParts; ++part)
       units[(group * F::kParts + part) * kTileColumns + line] = parts[part];
     if (line == 0 && first_group + group < layer.groups())
-      layer.weight.unscale[int64_t(output_tile) * layer.groups() + first_group + group] = 1 / scale;
+      layer.weight.unscale[int64_t(output_tile) * layer.groups() + first_group + group] = 1 / patch.scale;
   }
-  const float norm = unscale_of(largest_column<F>(x, scale), 1 / scale);
+  const float norm = unscale_of(largest_column(patch), 1 / patch.scale);
   if (threadIdx.x < kGroups && first_group + int(threadIdx.x) < layer.groups() &&
       column + int(threadIdx.x) * kUnit < run.room)
     layer.weight.norm[int64_t(output_tile) * layer.groups() + first_group + threadIdx.x] = norm;
@@ -176,7 +207,7 @@ __device__ __forceinline__ void write_directory(const HalfLayer& layer) {
 // What does not depend on the inputs' values. Each block does one of two things, that first which waits longest for
 // memory: it turns places, or splits a patch of the weight.
 template <class F>
-__global__ void __launch_bounds__(kThreads) prepare_kernel(const HalfLayer layer, const float* weight) {
+__global__ void __launch_bounds__(kThreads, 4) prepare_kernel(const HalfLayer layer, const float* weight) {
   wait_for_stream();
   int block = int(blockIdx.x);
   if (block == 0) write_directory(layer);
@@ -231,8 +262,7 @@ __global__ void __launch_bounds__(kThreads) split_gradient_kernel(const HalfLaye
   constexpr int kGroups = kTileColumns / kUnit, kUnits = kGroups * F::kParts;
   const int output_tiles = layer.output_tiles();
   const int output_tile = int(blockIdx.x) % output_tiles, step = int(blockIdx.x) / output_tiles;
-  Pack<float> x[kPatchItems<F>][2];
-  const float scale = load_patch<F>(x, [&](int item) {
+  const Patch<F> patch = load_patch<F>([&](int item) {
     const int row = step * F::kStep + item / kGroups, column = output_tile * kTileColumns + item % kGroups * kUnit;
     return row < layer.rows && column < layer.outputs ? d_y + int64_t(row) * layer.outputs + column : nullptr;
   });
@@ -242,17 +272,17 @@ __global__ void __launch_bounds__(kThreads) split_gradient_kernel(const HalfLaye
   for (int k = 0; k < kPatchItems<F>; ++k) {
     const int item = int(threadIdx.x) + k * kThreads, line = item / kGroups, group = item % kGroups;
     Unit parts[F::kParts];
-    split<F>(x[k], scale, parts);
+    split<F>(patch.x[k], patch.scale, parts);
 #pragma unroll
     for (int part = 0; part < F::kParts; ++part)
       units[(line / 8 * kUnits + group * F::kParts + part) * 8 + line % 8] = parts[part];
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < kUnit; ++i) sum += squares(x[k], i, scale);
+    for (int i = 0; i < kUnit; ++i) sum += square<false>(patch.x[k], i, patch.scale);
     for (int distance = kGroups / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
-    if (group == 0) layer.d_y.norm[first_row + line] = unscale_of(sqrtf(sum) * kNormSlack, 1 / scale);
+    if (group == 0) layer.d_y.norm[first_row + line] = unscale_of(sqrtf(sum) * kNormSlack, 1 / patch.scale);
   }
-  if (threadIdx.x == 0) layer.d_y.unscale[step * output_tiles + output_tile] = 1 / scale;
+  if (threadIdx.x == 0) layer.d_y.unscale[step * output_tiles + output_tile] = 1 / patch.scale;
 }
 
 }  // namespace recis

@@ -11,7 +11,9 @@
 namespace recis {
 namespace {
 
-constexpr int kLayers = 4, kWidth = kThreads, kRows = 8, kWarp = 32;
+// So many threads, as each waits for its own sums: half of them would take a third longer.
+constexpr int kTrainThreads = 512, kWarp = 32, kWarps = kTrainThreads / kWarp;
+constexpr int kLayers = 4, kWidth = 256, kRows = 8;
 // More blocks would fill no device better, and each costs a sum of the gradients.
 constexpr int64_t kBlocks = 256;
 // What a block may have on every device from compute capability 8.0.
@@ -39,7 +41,7 @@ struct Network {
   Layer layer[kLayers];
   int layers, columns, weights, parameters;
 
-  size_t shared_bytes() const { return (kThreads + columns) * sizeof(Column) + weights * sizeof(float); }
+  size_t shared_bytes() const { return (kTrainThreads + columns) * sizeof(Column) + weights * sizeof(float); }
 };
 
 struct Batch {
@@ -49,15 +51,21 @@ struct Batch {
   uint64_t* unfit;
 };
 
-// How a block's threads share out `count` columns: a thread takes column n, and of what is to be done for it
-// every parts-th piece from `part` on. A warp's threads have the same part: what all of them read is read once.
+// How a block's threads share out `count` columns: a thread takes column n, and of the `depth` pieces of what is to be
+// done for it every parts-th from `part` on. A warp's threads have the same part: what all of them read is read once.
+// More parts would take longer to add up than they gain.
+constexpr int kMostParts = 8;
 struct Share {
   int n, part, parts;
   bool works;
 
-  __device__ explicit Share(int count) {
-    const int lanes = (count + kWarp - 1) / kWarp * kWarp;
-    n = int(threadIdx.x) % lanes, part = int(threadIdx.x) / lanes, parts = kThreads / lanes;
+  __device__ Share(int count, int depth) {
+    // 256 / warps, rounded up: for a quotient without a division, whose chain of instructions is long.
+    static constexpr unsigned short kInverse[kWidth / kWarp + 1] = {0, 256, 128, 86, 64, 52, 43, 37, 32};
+    const unsigned warps = unsigned(count + kWarp - 1) / kWarp, warp = threadIdx.x / kWarp;
+    parts = min(min(kMostParts, depth), int(kWarps * kInverse[warps] / 256));
+    part = int(warp * kInverse[warps] / 256);
+    n = int(threadIdx.x) - part * int(warps) * kWarp;
     works = n < count && part < parts;
   }
 };
@@ -67,7 +75,7 @@ struct Share {
 template <class Finish>
 __device__ __forceinline__ void multiply(const float* weight, int n_step, int k_step, const Column* in, int depth,
                                          int count, Column* sums, Finish finish) {
-  const Share share(count);
+  const Share share(count, depth);
   if (share.works) {
     Column sum{};
     const float* w = weight + share.n * n_step;
@@ -82,7 +90,7 @@ __device__ __forceinline__ void multiply(const float* weight, int n_step, int k_
   const int n = int(threadIdx.x);
   if (n < count) {
     Column sum = sums[n];
-#pragma unroll 1
+#pragma unroll 4
     for (int part = 1; part < share.parts; ++part) {
       const Column more = sums[part * count + n];
       for (int r = 0; r < kRows; ++r) sum.row[r] += more.row[r];
@@ -94,7 +102,7 @@ __device__ __forceinline__ void multiply(const float* weight, int n_step, int k_
 
 // A layer's weights and biases, on their way to shared memory.
 __device__ __forceinline__ void load_weights(const Layer& layer, float* weights) {
-  const Share share(layer.inputs);
+  const Share share(layer.inputs, layer.outputs);
   float* to = weights + layer.first_weight;
   if (share.works)
 #pragma unroll 8
@@ -108,7 +116,7 @@ __device__ __forceinline__ void load_weights(const Layer& layer, float* weights)
 __device__ __forceinline__ void weight_gradient(const Layer& layer, const Column* x, const Column* d_z,
                                                 float* gradients, bool add) {
   const auto put = [&](int i, float sum) { gradients[i] = add ? gradients[i] + sum : sum; };
-  const Share share(layer.inputs);
+  const Share share(layer.inputs, layer.outputs);
   if (share.works) {
     const Column input = x[share.n];
 #pragma unroll 4
@@ -151,11 +159,11 @@ __device__ __forceinline__ double head(const Batch& batch, int64_t first_row, fl
 
 // `gradients` [blocks, parameters] and `losses` [blocks] take each block's part. Rows that are not there are
 // zeros, before each layer and in the gradients.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kTrainThreads)
     train_kernel(Network network, Batch batch, float* gradients, double* losses) {
   wait_for_stream();
   Column* sums = dynamic_shared<Column>();
-  Column* columns = sums + kThreads;
+  Column* columns = sums + kTrainThreads;
   float* weights = reinterpret_cast<float*>(columns + network.columns);
   gradients += int64_t(blockIdx.x) * network.parameters;
   for (int l = 0; l < network.layers; ++l) load_weights(network.layer[l], weights);
@@ -298,6 +306,25 @@ struct Scratch {
         losses(workspace.take<double>(blocks)) {}
 };
 
+// The layers of a call, their arrays, and a workspace that is enough.
+int require_call(const recis_mlp_layer* layers, int64_t layer_count, int64_t rows, void* workspace,
+                 size_t workspace_bytes, const char* op) {
+  if (int status = require_network(layers, layer_count, rows, op)) return status;
+  const Network network = make_network(layers, layer_count);
+  const size_t needed = Scratch(network, rows, nullptr).workspace.bytes();
+  if (int status = first_of(require_fits(network, op), require_workspace(workspace, workspace_bytes, needed, op)))
+    return status;
+  for (const recis_mlp_layer* layer = layers; layer < layers + layer_count; ++layer) {
+    const int64_t weights = layer->inputs * layer->outputs;
+    if (int status = first_of(require_array(layer->weight, weights, op, "weight"),
+                              require_array(layer->bias, layer->outputs, op, "bias"),
+                              require_array(layer->d_weight, weights, op, "d_weight"),
+                              require_array(layer->d_bias, layer->outputs, op, "d_bias")))
+      return status;
+  }
+  return RECIS_OK;
+}
+
 }  // namespace
 }  // namespace recis
 
@@ -315,33 +342,32 @@ extern "C" int recis_mlp_workspace_size(const recis_mlp_layer* layers, int64_t l
 }
 
 extern "C" int recis_mlp_train(const float* x, const float* label, const recis_mlp_layer* layers,
-                               int64_t layer_count, int64_t rows, float* prediction, float* loss, float* d_x,
-                               uint64_t* unfit, int accumulate, void* workspace, size_t workspace_bytes,
-                               recis_stream_t stream) {
+                               int64_t layer_count, int64_t rows, float* prediction, float* d_x, uint64_t* unfit,
+                               void* workspace, size_t workspace_bytes, recis_stream_t stream) {
   using namespace recis;
   const char* op = "mlp.train";
-  if (int status = require_network(layers, layer_count, rows, op)) return status;
+  if (int status = require_call(layers, layer_count, rows, workspace, workspace_bytes, op)) return status;
+  if (int status = first_of(require_array(x, rows * layers[0].inputs, op, "x"),
+                            require_array(label, rows, op, "label"),
+                            require_array(prediction, rows, op, "prediction"),
+                            require_array(d_x, rows * layers[0].inputs, op, "d_x"),
+                            require_array(unfit, 1, op, "unfit")))
+    return status;
   const Network network = make_network(layers, layer_count);
   const Scratch scratch(network, rows, workspace);
-  if (int status = first_of(
-          require_fits(network, op), require_array(x, rows * layers[0].inputs, op, "x"),
-          require_array(label, rows, op, "label"), require_array(prediction, rows, op, "prediction"),
-          require_array(loss, 1, op, "loss"), require_array(d_x, rows * layers[0].inputs, op, "d_x"),
-          require_array(unfit, 1, op, "unfit"),
-          require_workspace(workspace, workspace_bytes, scratch.workspace.bytes(), op)))
-    return status;
-  for (const recis_mlp_layer* layer = layers; layer < layers + layer_count; ++layer) {
-    const int64_t weights = layer->inputs * layer->outputs;
-    if (int status = first_of(require_array(layer->weight, weights, op, "weight"),
-                              require_array(layer->bias, layer->outputs, op, "bias"),
-                              require_array(layer->d_weight, weights, op, "d_weight"),
-                              require_array(layer->d_bias, layer->outputs, op, "d_bias")))
-      return status;
-  }
   const Batch batch{x, label, rows, prediction, d_x, unfit};
-  if (int status = launch(op, train_kernel, unsigned(scratch.blocks), kThreads, network.shared_bytes(), stream,
-                          network, batch, scratch.gradients, scratch.losses))
-    return status;
+  return launch(op, train_kernel, unsigned(scratch.blocks), kTrainThreads, network.shared_bytes(), stream, network, batch,
+                scratch.gradients, scratch.losses);
+}
+
+extern "C" int recis_mlp_finish(const recis_mlp_layer* layers, int64_t layer_count, int64_t rows, float* loss,
+                                int accumulate, void* workspace, size_t workspace_bytes, recis_stream_t stream) {
+  using namespace recis;
+  const char* op = "mlp.finish";
+  if (int status = require_call(layers, layer_count, rows, workspace, workspace_bytes, op)) return status;
+  if (int status = require_array(loss, 1, op, "loss")) return status;
+  const Network network = make_network(layers, layer_count);
+  const Scratch scratch(network, rows, workspace);
   const unsigned blocks = unsigned((network.parameters + kWarp - 1) / kWarp);
   return launch(op, sum_kernel, blocks, kThreads, 0, stream, network, scratch.gradients, scratch.losses,
                 int(scratch.blocks), rows, loss, accumulate != 0);

@@ -113,6 +113,19 @@ impl<'a> Bench<'a> {
         Ok(Baseline { name, warm, cold })
     }
 
+    /// The same on what `setup` makes anew for every run, which does not count.
+    pub fn baseline_fresh<S, T>(
+        &mut self,
+        name: &'static str,
+        mut setup: impl FnMut(&Stream) -> Result<S>,
+        mut op: impl FnMut(&mut S, &Stream) -> Result<T>,
+    ) -> Result<Baseline> {
+        self.timer.time_fresh(1, &mut setup, &mut op)?;
+        let samples = (0..SAMPLES).map(|_| self.timer.time_fresh(1, &mut setup, &mut op));
+        let seconds = median(&mut samples.collect::<Result<Vec<_>>>()?);
+        Ok(Baseline { name, warm: seconds, cold: seconds })
+    }
+
     /// Measures `op`, run again and again on the same data. On a CUDA device twice: with its data in the
     /// cache as far as the run before has left it there, and with nothing of it there.
     pub fn measure<T>(

@@ -473,6 +473,9 @@ int recis_linear_forward(const float *x, const float *weight, const float *bias,
 int recis_linear_backward_weight(const float *x, const float *d_y, float *d_weight, float *d_bias,
                                  const recis_linear_size *size, int accumulate, void *workspace,
                                  size_t workspace_bytes, recis_stream_t stream);
+/* The part of it that is d_bias. */
+int recis_linear_backward_bias(const float *d_y, float *d_bias, const recis_linear_size *size, int accumulate,
+                               recis_stream_t stream);
 /* d_x = d_y W. */
 int recis_linear_backward_input(const float *d_y, const float *weight, float *d_x, const recis_linear_size *size,
                                 void *workspace, size_t workspace_bytes, recis_stream_t stream);
@@ -526,11 +529,12 @@ int recis_linear_tile_forward(const recis_dense_columns *dense, int64_t dense_co
                               int64_t tile_count, const float *weight, const float *bias, float *y,
                               const recis_linear_size *size, void *prepared, size_t prepared_bytes,
                               void *workspace, size_t workspace_bytes, recis_stream_t stream);
-/* As recis_linear_backward_weight; columns that no input covers are left as they are. */
+/* As recis_linear_backward_weight, d_weight alone: recis_linear_backward_bias may run beside it. Columns that no input
+ * covers are left as they are. */
 int recis_linear_tile_backward_weight(const recis_dense_columns *dense, int64_t dense_count,
                                       const recis_tile *tiles, int64_t tile_count, const float *d_y,
-                                      float *d_weight, float *d_bias, const recis_linear_size *size,
-                                      int accumulate, void *prepared, size_t prepared_bytes, void *workspace,
+                                      float *d_weight, const recis_linear_size *size, int accumulate,
+                                      void *prepared, size_t prepared_bytes, void *workspace,
                                       size_t workspace_bytes, recis_stream_t stream);
 /* The gradient of materialised columns: d_x [rows, width] = d_y W[:, first_column..first_column + width]. */
 int recis_linear_tile_backward_dense(const float *d_y, const float *weight, float *d_x, int64_t width,
@@ -541,13 +545,17 @@ int recis_linear_tile_backward_dense(const float *d_y, const float *weight, floa
  * as whole numbers of 64 bits, in a unit below 2^-59 n of the largest product of a row of d_y and a column of the tile as
  * vectors; with RECIS_TF32 or RECIS_BF16 and factors that are prepared, and at most 4096 of one id, of 32 bits, in classes
  * of rows and columns by that product: in a unit below 2^-14 (2^-11) of a term's own, as far as it is not below 2^-16 of
- * the largest. n is how often an id occurs, at most. finish_tiles(), given the same tiles, size, bytes that are prepared
- * and workspace, then adds the sums to `d_embeddings` [unique, dim], which until then nobody reads or writes here, and
- * which may be null. `unordered` adds floats to `d_embeddings` in whatever order they come, and finishes nothing. The
- * workspace's size is for as many bytes as are prepared: 0 if nothing is. */
+ * the largest. n is how often an id occurs, at most. begin_tiles(), given the same tiles, size, bytes that are prepared and
+ * workspace, has cleared the sums before, at any time: what comes between does not have to wait for it. finish_tiles(),
+ * given the same, then adds them to `d_embeddings` [unique, dim], which until then nobody reads or writes here, and
+ * which may be null. `unordered` adds floats to `d_embeddings` in whatever order they come; it begins and finishes nothing.
+ * The workspace's size is for as many bytes as are prepared: 0 if nothing is. */
 int recis_linear_tile_backward_tiles_workspace_size(const recis_tile *tiles, int64_t tile_count,
                                                     const recis_linear_size *size, int unordered,
                                                     size_t prepared_bytes, size_t *bytes);
+int recis_linear_tile_begin_tiles(const recis_tile *tiles, int64_t tile_count, const recis_linear_size *size,
+                                  size_t prepared_bytes, void *workspace, size_t workspace_bytes,
+                                  recis_stream_t stream);
 int recis_linear_tile_backward_tiles(const recis_tile *tiles, int64_t tile_count, const float *d_y,
                                      const float *weight, float *d_embeddings, const recis_linear_size *size,
                                      int unordered, void *prepared, size_t prepared_bytes, void *workspace,
@@ -578,14 +586,18 @@ typedef struct recis_mlp_layer {
  *
  * and recis_bce_forward's loss of the prediction: x [rows, inputs of the first layer], label [rows], rows
  * 1 to 2^32; prediction [rows], loss [1], and the gradients d_x like x and d_weight, d_bias of every layer,
- * the latter two added to what is there if `accumulate`. `unfit`: see recis_bce_forward.
+ * the latter two added to what is there if `accumulate`. `unfit`: see recis_bce_forward. train() leaves the loss and the
+ * parameters' gradients in parts in the workspace; finish(), given the same layers, rows and workspace, adds these up: what
+ * wants d_x does not have to wait for it.
  * 1 to 4 layers, each taking what the one before gives, the last giving 1. They must fit into 99 KiB of
- * shared memory: 8 KiB, 32 bytes for each layer's inputs and for the prediction, and 4 for each parameter,
+ * shared memory: 16 KiB, 32 bytes for each layer's inputs and for the prediction, and 4 for each parameter,
  * where an odd number of inputs counts as one more. */
 int recis_mlp_workspace_size(const recis_mlp_layer *layers, int64_t layer_count, int64_t rows, size_t *bytes);
 int recis_mlp_train(const float *x, const float *label, const recis_mlp_layer *layers, int64_t layer_count,
-                    int64_t rows, float *prediction, float *loss, float *d_x, uint64_t *unfit, int accumulate,
-                    void *workspace, size_t workspace_bytes, recis_stream_t stream);
+                    int64_t rows, float *prediction, float *d_x, uint64_t *unfit, void *workspace,
+                    size_t workspace_bytes, recis_stream_t stream);
+int recis_mlp_finish(const recis_mlp_layer *layers, int64_t layer_count, int64_t rows, float *loss, int accumulate,
+                     void *workspace, size_t workspace_bytes, recis_stream_t stream);
 
 /* Adds a batch to counts at ascending thresholds [threshold_count]: a prediction is positive if it is
  * strictly above a threshold, a label if it is not 0. `counts` is [4, threshold_count]: true positives,

@@ -569,6 +569,13 @@ unsafe extern "C" {
         workspace_bytes: usize,
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
+    pub fn recis_linear_backward_bias(
+        d_y: *const f32,
+        d_bias: *mut f32,
+        size: *const recis_linear_size,
+        accumulate: ::core::ffi::c_int,
+        stream: recis_stream_t,
+    ) -> ::core::ffi::c_int;
     pub fn recis_linear_backward_input(
         d_y: *const f32,
         weight: *const f32,
@@ -644,7 +651,6 @@ unsafe extern "C" {
         tile_count: i64,
         d_y: *const f32,
         d_weight: *mut f32,
-        d_bias: *mut f32,
         size: *const recis_linear_size,
         accumulate: ::core::ffi::c_int,
         prepared: *mut ::core::ffi::c_void,
@@ -671,6 +677,15 @@ unsafe extern "C" {
         unordered: ::core::ffi::c_int,
         prepared_bytes: usize,
         bytes: *mut usize,
+    ) -> ::core::ffi::c_int;
+    pub fn recis_linear_tile_begin_tiles(
+        tiles: *const recis_tile,
+        tile_count: i64,
+        size: *const recis_linear_size,
+        prepared_bytes: usize,
+        workspace: *mut ::core::ffi::c_void,
+        workspace_bytes: usize,
+        stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
     pub fn recis_linear_tile_backward_tiles(
         tiles: *const recis_tile,
@@ -718,9 +733,17 @@ unsafe extern "C" {
         layer_count: i64,
         rows: i64,
         prediction: *mut f32,
-        loss: *mut f32,
         d_x: *mut f32,
         unfit: *mut u64,
+        workspace: *mut ::core::ffi::c_void,
+        workspace_bytes: usize,
+        stream: recis_stream_t,
+    ) -> ::core::ffi::c_int;
+    pub fn recis_mlp_finish(
+        layers: *const recis_mlp_layer,
+        layer_count: i64,
+        rows: i64,
+        loss: *mut f32,
         accumulate: ::core::ffi::c_int,
         workspace: *mut ::core::ffi::c_void,
         workspace_bytes: usize,

@@ -120,6 +120,28 @@ pub fn backward_weight(
     }
 }
 
+/// The part of [`backward_weight`] that is `d_bias`, for whoever has `d_weight` from elsewhere.
+pub fn backward_bias(
+    d_y: &Buffer<f32>,
+    d_bias: &mut Buffer<f32>,
+    size: Size,
+    accumulate: bool,
+    stream: &Stream,
+) -> Result<()> {
+    let Size { rows, inputs, outputs, .. } = size;
+    check(size, rows.saturating_mul(inputs), d_y.len(), outputs.saturating_mul(inputs), d_bias.len())?;
+    match stream.device() {
+        Device::Cpu => {
+            cpu::linear::backward_bias(d_y.on_cpu()?, d_bias.on_cpu_mut()?, accumulate);
+            Ok(())
+        }
+        _ => {
+            let (d_y, d_bias) = (d_y.on(stream)?, d_bias.on_mut(stream)?);
+            launch!(stream, recis_linear_backward_bias(d_y, d_bias, &size.raw(), i32::from(accumulate)))
+        }
+    }
+}
+
 /// The gradient of the input: `d_x = d_y W`, [rows, inputs].
 pub fn backward_input(
     d_y: &Buffer<f32>,

@@ -114,35 +114,26 @@ pub fn forward(
     }
 }
 
-/// The gradients of the parameters from `d_y` [rows, outputs], written or (with `accumulate`)
-/// added. Columns that no input covers are left as they are. `prepared` as in [`forward`], and behind
-/// [`Prepared::add_gradient`] of `d_y`.
+/// The gradient of the weight from `d_y` [rows, outputs], written or (with `accumulate`) added; that of the bias is
+/// [`backward_bias`](super::linear::backward_bias)'s. Columns that no input covers are left as they are. `prepared` as in
+/// [`forward`], and behind [`Prepared::add_gradient`] of `d_y`.
 #[allow(clippy::too_many_arguments)]
 pub fn backward_weight(
     dense: &[Dense<'_>],
     tiles: &[Tile<'_>],
     d_y: &Buffer<f32>,
     d_weight: &mut Buffer<f32>,
-    d_bias: &mut Buffer<f32>,
     size: Size,
     accumulate: bool,
     prepared: &mut Prepared,
     stream: &Stream,
 ) -> Result<()> {
-    check(dense, tiles, (d_y.len(), d_weight.len(), d_bias.len()), size)?;
+    check(dense, tiles, (d_y.len(), d_weight.len(), size.outputs), size)?;
     match stream.device() {
         Device::Cpu => {
             let (dense, tiles) = (host_dense(dense)?, host_tiles(tiles)?);
-            let (d_weight, d_bias) = (d_weight.on_cpu_mut()?, d_bias.on_cpu_mut()?);
-            cpu::linear_tile::backward_weight(
-                &dense,
-                &tiles,
-                d_y.on_cpu()?,
-                d_weight,
-                d_bias,
-                size,
-                accumulate,
-            );
+            let (d_y, d_weight) = (d_y.on_cpu()?, d_weight.on_cpu_mut()?);
+            cpu::linear_tile::backward_weight(&dense, &tiles, d_y, d_weight, size, accumulate);
             Ok(())
         }
         _ => {
@@ -151,7 +142,7 @@ pub fn backward_weight(
             let inputs = Inputs::new(dense, tiles, stream)?;
             let mut scratch = inputs.workspace(size, stream)?;
             let (dense, dense_count, tiles, tile_count) = inputs.raw();
-            let (d_y, d_weight, d_bias) = (d_y.on(stream)?, d_weight.on_mut(stream)?, d_bias.on_mut(stream)?);
+            let (d_y, d_weight) = (d_y.on(stream)?, d_weight.on_mut(stream)?);
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
@@ -162,7 +153,6 @@ pub fn backward_weight(
                     tile_count,
                     d_y,
                     d_weight,
-                    d_bias,
                     &size.raw(),
                     i32::from(accumulate),
                     prepared,
@@ -222,7 +212,7 @@ pub enum Reduction {
 
 /// Adds the gradients of tiles' embeddings, summed over the ids that share one, to `d_embeddings` [unique, dim]; all are
 /// of the same embeddings. `prepared` as in [`backward_weight`]; if it is not nothing, a device does not read the
-/// weight.
+/// weight. What the sums begin with is written `beside`: `stream` waits for it only now.
 #[allow(clippy::too_many_arguments)]
 pub fn backward_tiles(
     tiles: &[Tile<'_>],
@@ -233,6 +223,7 @@ pub fn backward_tiles(
     reduction: Reduction,
     prepared: &mut Prepared,
     stream: &Stream,
+    beside: &Stream,
 ) -> Result<()> {
     check(&[], tiles, (d_y.len(), weight.len(), size.outputs), size)?;
     for Tile { lookup, .. } in tiles {
@@ -259,29 +250,35 @@ pub fn backward_tiles(
         _ => {
             let (prepared, prepared_bytes) = prepared.of_tiles(tiles, size, stream)?;
             let (inputs, raw_size) = (Inputs::new(&[], tiles, stream)?, size.raw());
-            let (_, _, tiles, count) = inputs.raw();
-            let unordered = i32::from(reduction == Reduction::Unordered);
+            let (_, _, raw, count) = inputs.raw();
+            let is_unordered = reduction == Reduction::Unordered;
+            let unordered = i32::from(is_unordered);
             let mut scratch = workspace!(
-                stream,
+                beside,
                 recis_linear_tile_backward_tiles_workspace_size(
-                    tiles,
+                    raw,
                     count,
                     &raw_size,
                     unordered,
                     prepared_bytes
                 )
             )?;
+            if !is_unordered {
+                let inputs = Inputs::with(Values::Later, &[], tiles, beside)?;
+                let ((_, _, raw, count), (memory, bytes)) = (inputs.raw(), scratch_on(&mut scratch, beside)?);
+                launch!(
+                    beside,
+                    recis_linear_tile_begin_tiles(raw, count, &raw_size, prepared_bytes, memory, bytes)
+                )?;
+            }
             // What is prepared knows the weight: it may change meanwhile.
             let weight = if prepared.is_null() { weight.on(stream)? } else { std::ptr::null() };
-            let (d_y, (scratch, bytes)) = (d_y.on(stream)?, scratch_on(&mut scratch, stream)?);
-            let mut sums_to = std::ptr::null_mut();
-            if reduction == Reduction::Unordered {
-                sums_to = d_embeddings.on_mut(stream)?;
-            }
+            let (d_y, (memory, bytes)) = (d_y.on(stream)?, scratch_on(&mut scratch, stream)?);
+            let sums_to = if is_unordered { d_embeddings.on_mut(stream)? } else { std::ptr::null_mut() };
             launch!(
                 stream,
                 recis_linear_tile_backward_tiles(
-                    tiles,
+                    raw,
                     count,
                     d_y,
                     weight,
@@ -290,11 +287,11 @@ pub fn backward_tiles(
                     unordered,
                     prepared,
                     prepared_bytes,
-                    scratch,
+                    memory,
                     bytes
                 )
             )?;
-            if reduction == Reduction::Unordered {
+            if is_unordered {
                 return Ok(());
             }
             // Only now: what else adds to the gradients on other streams may do so beside the sums.
@@ -302,12 +299,12 @@ pub fn backward_tiles(
             launch!(
                 stream,
                 recis_linear_tile_finish_tiles(
-                    tiles,
+                    raw,
                     count,
                     d_embeddings,
                     &raw_size,
                     prepared_bytes,
-                    scratch,
+                    memory,
                     bytes
                 )
             )

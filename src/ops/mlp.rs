@@ -48,16 +48,23 @@ pub fn fits(widths: &[usize]) -> bool {
     let within = (2..=5).contains(&widths.len()) && widths.iter().all(|width| (1..=256).contains(width));
     let parameters: usize = widths.windows(2).map(|pair| pair[1] * ((pair[0] + 1) | 1)).sum();
     within && widths.last() == Some(&1) && {
-        8192 + 32 * widths.iter().sum::<usize>() + 4 * parameters <= 99 << 10
+        16384 + 32 * widths.iter().sum::<usize>() + 4 * parameters <= 99 << 10
     }
 }
 
 /// Writes predictions, their loss as [`bce::forward`] has it, and the gradients of `x` and of the
-/// parameters; the latter are added with `accumulate`.
+/// parameters; the latter are added with `accumulate`. The loss and the parameters' gradients are added up `beside`:
+/// `stream` does not wait for them.
 ///
 /// # Errors
 /// Sizes that differ or that do not fit ([`fits`]), and no rows.
-pub fn train(layers: &mut [Layer<'_>], batch: Batch<'_>, accumulate: bool, stream: &Stream) -> Result<()> {
+pub fn train(
+    layers: &mut [Layer<'_>],
+    batch: Batch<'_>,
+    accumulate: bool,
+    stream: &Stream,
+    beside: &Stream,
+) -> Result<()> {
     check(layers, &batch)?;
     let Batch { x, label, prediction, loss, d_x, mut unfit } = batch;
     match stream.device() {
@@ -74,19 +81,19 @@ pub fn train(layers: &mut [Layer<'_>], batch: Batch<'_>, accumulate: bool, strea
             bce::note_unfit(prediction.on_cpu()?, &mut unfit)
         }
         _ => {
-            let layers = layers.iter_mut().map(|layer| layer.raw(stream)).collect::<Result<Vec<_>>>()?;
-            let (layers, count, rows) = (layers.as_ptr(), layers.len() as i64, label.len() as i64);
-            let mut scratch = workspace!(stream, recis_mlp_workspace_size(layers, count, rows))?;
-            let (x, label, accumulate) = (x.on(stream)?, label.on(stream)?, i32::from(accumulate));
-            let (prediction, loss) = (prediction.on_mut(stream)?, loss.on_mut(stream)?);
+            let raw = layers.iter_mut().map(|layer| layer.raw(stream, beside)).collect::<Result<Vec<_>>>()?;
+            let (raw, count, rows) = (raw.as_ptr(), raw.len() as i64, label.len() as i64);
+            let mut scratch = workspace!(stream, recis_mlp_workspace_size(raw, count, rows))?;
+            let (x, label, prediction) = (x.on(stream)?, label.on(stream)?, prediction.on_mut(stream)?);
             let (d_x, unfit) = (d_x.on_mut(stream)?, unfit.on_mut(stream)?);
-            let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
+            let (memory, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
                 stream,
-                recis_mlp_train(
-                    x, label, layers, count, rows, prediction, loss, d_x, unfit, accumulate, scratch, bytes
-                )
-            )
+                recis_mlp_train(x, label, raw, count, rows, prediction, d_x, unfit, memory, bytes)
+            )?;
+            let (loss, accumulate) = (loss.on_mut(beside)?, i32::from(accumulate));
+            let (memory, bytes) = scratch_on(&mut scratch, beside)?;
+            launch!(beside, recis_mlp_finish(raw, count, rows, loss, accumulate, memory, bytes))
         }
     }
 }
@@ -103,12 +110,13 @@ impl Layer<'_> {
         })
     }
 
-    fn raw(&mut self, stream: &Stream) -> Result<recis_mlp_layer> {
+    /// Its parameters for `stream`, and their gradients to be written `beside`.
+    fn raw(&mut self, stream: &Stream, beside: &Stream) -> Result<recis_mlp_layer> {
         Ok(recis_mlp_layer {
             weight: self.weight.on(stream)?,
             bias: self.bias.on(stream)?,
-            d_weight: self.d_weight.on_mut(stream)?,
-            d_bias: self.d_bias.on_mut(stream)?,
+            d_weight: self.d_weight.on_mut(beside)?,
+            d_bias: self.d_bias.on_mut(beside)?,
             inputs: self.inputs as i64,
             outputs: self.outputs as i64,
         })

@@ -1,6 +1,6 @@
 use recis::ffi::simt::{
-    recis_linear_backward_input, recis_linear_backward_weight, recis_linear_forward,
-    recis_linear_workspace_size,
+    recis_linear_backward_bias, recis_linear_backward_input, recis_linear_backward_weight,
+    recis_linear_forward, recis_linear_workspace_size,
 };
 use recis::ffi::{recis_linear_size, recis_precision};
 
@@ -150,6 +150,9 @@ fn run_at(precision: recis_precision, round: fn(f32) -> f32, [rows, inputs, outp
         let start = |row: usize, _| before(old_bias[row]);
         let a = View::rows(&d_y, outputs).t();
         check_product(&d_bias, [outputs, 1, rows], a, ones, start, &what("backward_bias"));
+        let alone = Guarded::new(&old_bias);
+        ok(unsafe { recis_linear_backward_bias(on_d_y.ptr(), alone.ptr(), &size, accumulate, STREAM) });
+        assert_same(&alone.to_vec(), &d_bias, &what("backward_bias alone"));
         let again = backward_weight();
         assert_same(&again.0, &d_weight, &what("backward_weight again"));
         assert_same(&again.1, &d_bias, &what("backward_bias again"));
@@ -293,6 +296,12 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     backward(x, null, w, b, "d_y is null");
     backward(x, y, null, b, "d_weight is null");
     backward(x, y, w, null, "d_bias is null");
+    let backward = |d_y, d_b, what| {
+        let status = unsafe { recis_linear_backward_bias(d_y, d_b, &size, 0, STREAM) };
+        refused(status, &format!("linear.backward_bias: {what}"));
+    };
+    backward(null, b, "d_y is null");
+    backward(y, null, "d_bias is null");
     let backward = |d_y, w, d_x, what| {
         let status = unsafe { recis_linear_backward_input(d_y, w, d_x, &size, null.cast(), 0, STREAM) };
         refused(status, &format!("linear.backward_input: {what}"));

@@ -4,8 +4,8 @@ use std::ptr::{null, null_mut};
 
 use recis::ffi::recis_tile;
 use recis::ffi::simt::{
-    recis_linear_tile_backward_dense, recis_linear_tile_backward_tiles, recis_linear_tile_finish_tiles,
-    recis_linear_tile_workspace_size,
+    recis_linear_tile_backward_dense, recis_linear_tile_backward_tiles, recis_linear_tile_begin_tiles,
+    recis_linear_tile_finish_tiles, recis_linear_tile_workspace_size,
 };
 
 use crate::common::*;
@@ -138,7 +138,7 @@ fn contents_that_make_no_sense_stay_within_the_arrays() {
         let y = Guarded::new(&[0.0f32; 8]);
         ok(layer.forward(weight.ptr(), bias.ptr(), y.ptr(), &workspace));
         assert_eq!(y.to_vec(), [1.0; 8]);
-        ok(layer.backward_weight(y.ptr(), weight.ptr(), bias.ptr(), 0, &workspace));
+        ok(layer.backward_weight(y.ptr(), weight.ptr(), 0, &workspace));
         assert_eq!(weight.to_vec(), vec![0.0; 8 * dim]);
     }
 }
@@ -159,7 +159,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
         let mut layer = Layer::new(2, 12, 3, &[(0, Dense(4)), (4, Tile(2, 4))]);
         change(&mut layer);
         forward(layer.forward(w, b, y.ptr(), &workspace), what);
-        let status = layer.backward_weight(y.ptr(), w, b, 0, &workspace);
+        let status = layer.backward_weight(y.ptr(), w, 0, &workspace);
         refused(status, &format!("linear_tile.backward_weight: {what}"));
     };
     changed(&|layer| layer.dense[0].x = null(), "x is null");
@@ -250,6 +250,13 @@ fn bad_arguments_are_refused_and_touch_nothing() {
         assert_ne!(status, 0);
         assert!(last_error().starts_with(&format!("linear_tile.finish_tiles: {what}")), "{}", last_error());
     };
+    let begin = |tile: *const recis_tile, bytes, what: &str| unsafe {
+        let memory = workspace.ptr().cast();
+        assert_ne!(recis_linear_tile_begin_tiles(tile, 1, &layer.size, 0, memory, bytes, STREAM), 0);
+        assert!(last_error().starts_with(&format!("linear_tile.begin_tiles: {what}")), "{}", last_error());
+    };
+    begin(null(), bytes, "tiles is null");
+    begin(argument, 16, "workspace is too small (");
     finish(null(), d_embeddings.ptr(), bytes, "tiles is null");
     finish(argument, null_mut(), bytes, "d_embeddings is null");
     finish(argument, d_embeddings.ptr(), 16, "workspace is too small (");

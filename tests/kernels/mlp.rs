@@ -1,7 +1,7 @@
 use std::ptr::{null, null_mut};
 
 use recis::ffi::recis_mlp_layer;
-use recis::ffi::simt::{recis_mlp_train, recis_mlp_workspace_size};
+use recis::ffi::simt::{recis_mlp_finish, recis_mlp_train, recis_mlp_workspace_size};
 use recis::ops::{cpu, mlp::fits};
 
 use crate::common::*;
@@ -82,14 +82,16 @@ fn launch(widths: &[usize], rows: usize, accumulate: bool) -> (Written, u64) {
             count,
             rows as i64,
             prediction.ptr(),
-            loss.ptr(),
             d_x.ptr(),
             unfit.ptr(),
-            i32::from(accumulate),
             workspace.ptr().cast(),
             bytes,
             STREAM,
         )
+    });
+    let (accumulate, memory) = (i32::from(accumulate), workspace.ptr().cast());
+    ok(unsafe {
+        recis_mlp_finish(layers, count, rows as i64, loss.ptr(), accumulate, memory, bytes, STREAM)
     });
     let mut written = vec![prediction.to_vec(), loss.to_vec(), d_x.to_vec()];
     guarded.iter().for_each(|(_, _, d_weight, d_bias)| written.extend([d_weight.to_vec(), d_bias.to_vec()]));
@@ -187,7 +189,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let layer = recis_mlp_layer { weight: p, bias: p, d_weight: p, d_bias: p, inputs: 2, outputs: 1 };
     let train = |layers: &[recis_mlp_layer], rows, x, bytes| unsafe {
         let (count, unfit, work) = (layers.len() as i64, p.cast(), workspace.ptr().cast());
-        recis_mlp_train(x, p, layers.as_ptr(), count, rows, p, p, p, unfit, 0, work, bytes, STREAM)
+        recis_mlp_train(x, p, layers.as_ptr(), count, rows, p, p, unfit, work, bytes, STREAM)
     };
     let bad = |layers: &[recis_mlp_layer], rows, x, what: &str| {
         refused(train(layers, rows, x, 4096), &format!("mlp.train: {what}"));
@@ -210,6 +212,14 @@ fn bad_arguments_are_refused_and_touch_nothing() {
         "d_bias is not aligned to 16 bytes",
     );
     bad(&sizes(&[256, 256, 1]), 3, p, "layers take more than 99 KiB of shared memory");
+    let finish = |layers: &[recis_mlp_layer], rows, loss, what: &str| {
+        let (count, work) = (layers.len() as i64, workspace.ptr().cast());
+        let status = unsafe { recis_mlp_finish(layers.as_ptr(), count, rows, loss, 0, work, 4096, STREAM) };
+        refused(status, &format!("mlp.finish: {what}"));
+    };
+    finish(&[layer], 3, null_mut(), "loss is null");
+    finish(&[layer], 0, p, "rows is below 1");
+    finish(&[recis_mlp_layer { d_weight: null_mut(), ..layer }], 3, p, "d_weight is null");
     assert_ne!(train(&[layer], 3, p, 8), 0);
     assert!(last_error().starts_with("mlp.train: workspace is too small ("), "{}", last_error());
     let mut bytes = 0;

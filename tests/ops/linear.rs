@@ -1,5 +1,5 @@
 use recis::device::{Buffer, Device, Stream};
-use recis::ops::linear::{Precision, Size, backward_input, backward_weight, forward};
+use recis::ops::linear::{Precision, Size, backward_bias, backward_input, backward_weight, forward};
 
 use crate::common::{each, floats, on, read, rng};
 
@@ -58,6 +58,11 @@ fn as_exact_as_a_plain_sum_at_awkward_sizes() {
                 assert_close(&read(&d_w, stream), &expected, times, &format!("{size:?} dw"));
                 assert_close(&read(&d_b, stream), &expected_b, times, &format!("{size:?} db"));
             }
+            let mut alone = on(vec![7.0; outputs], stream);
+            for accumulate in [false, true] {
+                backward_bias(&d_y, &mut alone, size, accumulate, stream).unwrap();
+            }
+            assert_eq!(read(&alone, stream), read(&d_b, stream), "{size:?}");
         }
     });
 }

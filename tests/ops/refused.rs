@@ -194,10 +194,11 @@ fn layers_and_combiners_refuse_other_devices() {
             ("linear.backward_weight", {
                 linear::backward_weight(&x, &x, &mut y, &mut d_bias, size, false, s)
             }),
+            ("linear.backward_bias", linear::backward_bias(&x, &mut d_bias, size, false, s)),
             ("linear.backward_input", linear::backward_input(&x, &x, &mut d_x, size, s)),
             ("linear_tile.forward", linear_tile::forward(&dense, &[], &x, &bias, &mut y, size, prepared, s)),
             ("linear_tile.backward_weight", {
-                linear_tile::backward_weight(&dense, &[], &x, &mut y, &mut d_bias, size, false, prepared, s)
+                linear_tile::backward_weight(&dense, &[], &x, &mut y, size, false, prepared, s)
             }),
             ("linear_tile.backward_dense", {
                 linear_tile::backward_dense(&x, &x, &mut d_bias, 1, 0, size, s)
@@ -213,6 +214,7 @@ fn layers_and_combiners_refuse_other_devices() {
                     linear_tile::Reduction::Repeatable,
                     prepared,
                     s,
+                    s,
                 ),
             ),
             ("mlp", {
@@ -222,7 +224,7 @@ fn layers_and_combiners_refuse_other_devices() {
                 let layer = mlp::Layer { weight: &bias, bias: &one, d_weight, d_bias, inputs: 2, outputs: 1 };
                 let (x, label, mut unfit) = (&x, &bias, Unfit::new(1, there).unwrap());
                 let batch = mlp::Batch { x, label, prediction, loss, d_x: &mut d_x, unfit: unfit.word(0) };
-                mlp::train(&mut [layer], batch, false, s)
+                mlp::train(&mut [layer], batch, false, s, s)
             }),
         ];
         assert_refused(calls, s, there);

@@ -13,11 +13,10 @@ impl Plan {
             network.backward(d_prediction, rows, accumulate, stream)?;
             // What learns from the runs alone does so beside the rest; that is little work, and begins first.
             let runs = if inputs.is_fused() { &self.beside } else { stream };
-            // On a stream that has nothing else to do now: who adds to them waits for no more than that.
-            embeddings.begin_backward(&self.spare)?;
             network.backward_runs(inputs, d_prediction, rows, accumulate, runs)?;
             inputs.scatter_gradients(embeddings, runs)?;
-            network.backward_gathered(inputs, embeddings, d_prediction, rows, accumulate, stream)?;
+            let spare = &self.spare;
+            network.backward_gathered(inputs, embeddings, d_prediction, rows, accumulate, stream, spare)?;
         } else if !accumulate {
             network.clear_gradients(stream)?;
         }
@@ -29,7 +28,7 @@ impl Plan {
             self.sums_begun = true;
         }
         if rows > 0 {
-            network.backward_tiles(inputs, embeddings, d_prediction, rows, stream)?;
+            network.backward_tiles(inputs, embeddings, d_prediction, rows, stream, &self.spare)?;
         }
         embeddings.finish_backward(stream)
     }

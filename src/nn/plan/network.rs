@@ -8,6 +8,7 @@ use crate::dist::Communicator;
 use crate::nn::Parameter;
 use crate::nn::embedding::EmbeddingEngine;
 use crate::nn::layer::{Backward, Layer, Sequential};
+use crate::ops::linear;
 use crate::ops::linear_tile::{self, Precision, Prepared, Reduction, Size};
 use crate::{Error, Result};
 
@@ -209,7 +210,7 @@ impl Network {
         first.layer.backward(parameters, pass, stream)
     }
 
-    /// The gradients of the parameters of a first layer that gathers its input.
+    /// The gradients of the parameters of a first layer that gathers its input, the small one `beside`.
     pub fn backward_gathered(
         &mut self,
         inputs: &Inputs,
@@ -218,6 +219,7 @@ impl Network {
         rows: usize,
         accumulate: bool,
         stream: &Stream,
+        beside: &Stream,
     ) -> Result<()> {
         if !inputs.is_fused() {
             return Ok(());
@@ -228,10 +230,9 @@ impl Network {
         let (d_weight, d_bias) = (&mut weight[0].grad, &mut bias[0].grad);
         let (dense, tiles) = (inputs.dense(), inputs.tiles(embeddings)?);
         let (size, prepared) = (first.size(rows, self.precision), &mut self.prepared);
+        linear::backward_bias(d_y, d_bias, size, accumulate, beside)?;
         prepared.add_gradient(d_y, size, stream)?;
-        linear_tile::backward_weight(
-            &dense, &tiles, d_y, d_weight, d_bias, size, accumulate, prepared, stream,
-        )
+        linear_tile::backward_weight(&dense, &tiles, d_y, d_weight, size, accumulate, prepared, stream)
     }
 
     /// Behind [`Network::backward_gathered`], the gradients of the embeddings that the first layer gathers.
@@ -242,6 +243,7 @@ impl Network {
         d_prediction: &Buffer<f32>,
         rows: usize,
         stream: &Stream,
+        beside: &Stream,
     ) -> Result<()> {
         let (first, weight) = (&self.nodes[0], &self.parameters[self.nodes[0].parameters.start].value);
         let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
@@ -249,7 +251,17 @@ impl Network {
         let prepared = &mut self.prepared;
         let gathered: Vec<_> = inputs.gathered().collect();
         embeddings.tiles_backward(&gathered, stream, |tiles, d_embeddings| {
-            linear_tile::backward_tiles(tiles, d_y, weight, d_embeddings, size, reduction, prepared, stream)
+            linear_tile::backward_tiles(
+                tiles,
+                d_y,
+                weight,
+                d_embeddings,
+                size,
+                reduction,
+                prepared,
+                stream,
+                beside,
+            )
         })
     }
 

@@ -180,6 +180,11 @@ impl Plan {
         let [ahead, beside] = if self.is_recorded { [&self.spare, &self.beside] } else { [&self.stream; 2] };
         self.network.prepare(&self.inputs, &self.embeddings, columns.rows, self.is_recorded, ahead)?;
         self.inputs.combine(&self.embeddings, &self.stream, beside)?;
-        self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)
+        self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)?;
+        if train {
+            // On a stream that has nothing else to do now: who adds to them waits for no more than that.
+            self.embeddings.begin_backward(&self.spare)?;
+        }
+        Ok(())
     }
 }

@@ -30,7 +30,8 @@ impl Plan {
         let unfit = self.unfit.word(self.inputs.finite().len());
         if self.network.tail_is_fused() {
             let accumulate = self.pending_batches > 0;
-            return self.network.train_tail(Target { label, loss, unfit }, rows, accumulate, &self.stream);
+            let target = Target { label, loss, unfit };
+            return self.network.train_tail(target, rows, accumulate, &self.stream, &self.spare);
         }
         self.d_prediction.resize(rows, &self.stream)?;
         let (prediction, d_prediction) = (self.network.prediction(), Some(&mut self.d_prediction));
@@ -47,13 +48,14 @@ struct Target<'a> {
 
 impl Network {
     /// From the first layer's output to the prediction, its loss, and back to the gradient of that output
-    /// and of the parameters.
+    /// and of the parameters; the loss and the latter are added up `beside`.
     fn train_tail(
         &mut self,
         target: Target<'_>,
         rows: usize,
         accumulate: bool,
         stream: &Stream,
+        beside: &Stream,
     ) -> Result<()> {
         let [first, rest @ .., last] = self.nodes.as_mut_slice() else { return Ok(()) };
         first.d_y.resize(rows * first.outputs, stream)?;
@@ -72,6 +74,7 @@ impl Network {
             .collect();
         let Target { label, loss, unfit } = target;
         let (x, prediction, d_x) = (&first.y, &mut last.y, &mut first.d_y);
-        mlp::train(&mut layers, mlp::Batch { x, label, prediction, loss, d_x, unfit }, accumulate, stream)
+        let batch = mlp::Batch { x, label, prediction, loss, d_x, unfit };
+        mlp::train(&mut layers, batch, accumulate, stream, beside)
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::gemm::{Mat, MatMut, gemm};
-use super::linear::{ROW_BLOCK, backward_bias};
+use super::linear::ROW_BLOCK;
 use super::lookup::{Lookup, Sums};
 use crate::ops::linear::Size;
 
@@ -225,7 +225,6 @@ pub fn backward_weight(
     tiles: &[Tile<'_>],
     d_y: &[f32],
     d_weight: &mut [f32],
-    d_bias: &mut [f32],
     size: Size,
     accumulate: bool,
 ) {
@@ -255,7 +254,6 @@ pub fn backward_weight(
             gemm(d_weight, d_yt, Mat::new(x, reaching, width, width), accumulate);
         });
     });
-    backward_bias(d_y, d_bias, accumulate);
 }
 
 /// `dx = dy W` for materialised columns.

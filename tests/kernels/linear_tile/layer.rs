@@ -6,9 +6,9 @@ use std::ptr::{null, null_mut};
 use recis::ffi::simt::{
     recis_linear_tile_backward_dense, recis_linear_tile_backward_tiles,
     recis_linear_tile_backward_tiles_workspace_size, recis_linear_tile_backward_weight,
-    recis_linear_tile_finish_tiles, recis_linear_tile_forward, recis_linear_tile_prepare,
-    recis_linear_tile_prepare_backward, recis_linear_tile_prepare_inputs, recis_linear_tile_prepare_size,
-    recis_linear_tile_workspace_size,
+    recis_linear_tile_begin_tiles, recis_linear_tile_finish_tiles, recis_linear_tile_forward,
+    recis_linear_tile_prepare, recis_linear_tile_prepare_backward, recis_linear_tile_prepare_inputs,
+    recis_linear_tile_prepare_size, recis_linear_tile_workspace_size,
 };
 use recis::ffi::{recis_dense_columns, recis_linear_size, recis_lookup, recis_precision, recis_tile};
 
@@ -267,7 +267,6 @@ impl Layer {
         &self,
         d_y: *const f32,
         d_weight: *mut f32,
-        d_bias: *mut f32,
         accumulate: i32,
         workspace: &Guarded<u8>,
     ) -> i32 {
@@ -280,7 +279,6 @@ impl Layer {
                 self.tiles.len() as i64,
                 d_y,
                 d_weight,
-                d_bias,
                 &self.size,
                 accumulate,
                 prepared,
@@ -324,25 +322,19 @@ impl Layer {
 
         for accumulate in [0, 1] {
             let backward_weight = || {
-                let (d_weight, d_bias) = (Guarded::new(&weight), Guarded::new(&bias));
-                let (to, to_bias) = (d_weight.ptr(), d_bias.ptr());
-                ok(self.backward_weight(on_d_y.ptr(), to, to_bias, accumulate, &workspace));
-                (d_weight.to_vec(), d_bias.to_vec())
+                let d_weight = Guarded::new(&weight);
+                ok(self.backward_weight(on_d_y.ptr(), d_weight.ptr(), accumulate, &workspace));
+                d_weight.to_vec()
             };
-            let (d_weight, d_bias) = backward_weight();
+            let d_weight = backward_weight();
             let (a, b) = (View::rows(&d_y, outputs).t(), View::rows(&self.x, inputs));
             let kept = |column: usize| accumulate == 1 || !self.covered[column];
             let start = |row, column| if kept(column) { weight[row * inputs + column] } else { 0.0 };
             check_product(&d_weight, [outputs, inputs, rows], a, b, start, &what("backward_weight"));
-            let ones = View { data: &[1.0], strides: (0, 0) };
-            let start = |row: usize, _| if accumulate == 1 { bias[row] } else { 0.0 };
-            check_product(&d_bias, [outputs, 1, rows], a, ones, start, &what("backward_bias"));
             for (i, (&got, &old)) in d_weight.iter().zip(&weight).enumerate() {
                 assert!(self.covered[i % inputs] || got == old, "a column that no input covers has changed");
             }
-            let again = backward_weight();
-            assert_same(&again.0, &d_weight, &what("backward_weight again"));
-            assert_same(&again.1, &d_bias, &what("backward_bias again"));
+            assert_same(&backward_weight(), &d_weight, &what("backward_weight again"));
         }
         self.dense.iter().for_each(|dense| self.run_dense(dense, &d_y, &weight, &workspace));
         self.tiles.iter().for_each(|tile| self.run_tile(tile, &d_y, &weight));
@@ -381,6 +373,12 @@ impl Layer {
             let (d_embeddings, workspace) = (Guarded::new(&old), self.tile_workspace(&data.tile, unordered));
             let (memory, bytes) = (workspace.ptr().cast(), workspace.to_vec().len());
             let sums_to = if unordered == 0 { std::ptr::null_mut() } else { d_embeddings.ptr() };
+            if unordered == 0 {
+                let (tile, size) = (&data.tile, &self.size);
+                ok(unsafe {
+                    recis_linear_tile_begin_tiles(tile, 1, size, prepared_bytes, memory, bytes, STREAM)
+                });
+            }
             ok(unsafe {
                 recis_linear_tile_backward_tiles(
                     &data.tile,
