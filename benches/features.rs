@@ -54,7 +54,13 @@ fn string_hash(bench: &mut Bench<'_>) -> Result<()> {
     for (name, hash_type) in [("farm", HashType::Farm), ("murmur", HashType::Murmur)] {
         let work = Work::moving(COUNT * (STRING_LEN + 4 + 8));
         bench.measure(&format!("string_hash/{name}/1Mx{STRING_LEN}"), work, |stream| {
-            let column = string_hash::Column { bytes: &bytes, offsets: &offsets, hash_type, out: &mut out };
+            let column = string_hash::Column {
+                bytes: &bytes,
+                offsets: &offsets,
+                hash_type,
+                modulus: None,
+                out: &mut out,
+            };
             string_hash::forward(&mut [column], stream)
         })?;
     }
@@ -74,6 +80,7 @@ fn truncate(bench: &mut Bench<'_>) -> Result<()> {
         weights: None,
         keep: data::TILE_LEN,
         side: truncate::Side::Right,
+        modulus: None,
     };
     let work = Work::moving(2 * (2 * 8 * kept + 2 * 4 * offsets.len()));
     bench.measure("truncate/forward/2x1024x1000", work, |stream| {

@@ -1,4 +1,5 @@
 // 64-bit hashes of byte strings: FarmHash's Fingerprint64 and MurmurHash64A, a thread a string.
+#include "modulo.cuh"
 #include "murmur.cuh"
 
 namespace recis {
@@ -125,38 +126,41 @@ struct Murmur {
   }
 };
 
-template <class Hash>
+template <class Hash, class Rest>
 __global__ void __launch_bounds__(kThreads)
-    string_hash_kernel(const uint8_t* bytes, int64_t capacity, const int32_t* offsets, int64_t count,
+    string_hash_kernel(const uint8_t* bytes, int64_t capacity, const int32_t* offsets, int64_t count, Rest rest,
                        int64_t* out) {
   wait_for_stream();
   for (int64_t i = grid_thread(); i < count; i += grid_threads()) {
     const Segment string = segment_of(offsets, i, capacity);
-    out[i] = int64_t(Hash()(bytes + string.begin, uint64_t(string.end - string.begin)));
+    out[i] = rest(int64_t(Hash()(bytes + string.begin, uint64_t(string.end - string.begin))));
   }
 }
 
 template <class Hash>
 int string_hash(const char* op, const int8_t* bytes, int64_t capacity, const int32_t* offsets, int64_t count,
-                int64_t* out, recis_stream_t stream) {
+                uint64_t modulus, int64_t* out, recis_stream_t stream) {
   if (int status = first_of(require_array(out, count, op, "out"), require_array(offsets, 1, op, "offsets"),
                             require(bytes || count == 0, op, "bytes", "is null"),
                             require(capacity >= 0, op, "bytes", "has a negative size")))
     return status;
   if (count == 0) return RECIS_OK;
-  return launch(op, string_hash_kernel<Hash>, blocks_for(count, kNoLimit), kThreads, 0, stream,
-                reinterpret_cast<const uint8_t*>(bytes), capacity, offsets, count, out);
+  return with_modulus(modulus, [&](auto rest) {
+    return launch(op, string_hash_kernel<Hash, decltype(rest)>, blocks_for(count, kNoLimit), kThreads, 0, stream,
+                  reinterpret_cast<const uint8_t*>(bytes), capacity, offsets, count, rest, out);
+  });
 }
 
 }  // namespace
 }  // namespace recis
 
 extern "C" int recis_string_hash_farm(const int8_t* bytes, int64_t capacity, const int32_t* offsets,
-                                      int64_t count, int64_t* out, recis_stream_t stream) {
-  return recis::string_hash<recis::Farm>("string_hash.farm", bytes, capacity, offsets, count, out, stream);
+                                      int64_t count, uint64_t modulus, int64_t* out, recis_stream_t stream) {
+  return recis::string_hash<recis::Farm>("string_hash.farm", bytes, capacity, offsets, count, modulus, out, stream);
 }
 
 extern "C" int recis_string_hash_murmur(const int8_t* bytes, int64_t capacity, const int32_t* offsets,
-                                        int64_t count, int64_t* out, recis_stream_t stream) {
-  return recis::string_hash<recis::Murmur>("string_hash.murmur", bytes, capacity, offsets, count, out, stream);
+                                        int64_t count, uint64_t modulus, int64_t* out, recis_stream_t stream) {
+  return recis::string_hash<recis::Murmur>("string_hash.murmur", bytes, capacity, offsets, count, modulus, out,
+                                           stream);
 }

@@ -1,4 +1,5 @@
 // Rows, and rows of lists, cut to a length.
+#include "modulo.cuh"
 #include "offsets.cuh"
 
 namespace recis {
@@ -73,8 +74,8 @@ __device__ __forceinline__ int64_t row_of_warp(const int32_t* offsets, int64_t r
 constexpr int kChunk = 256;
 
 // Copies a whole chunk that comes from one place.
-template <class T>
-__device__ __forceinline__ void copy_chunk(const T* in, T* out) {
+template <class T, class F>
+__device__ __forceinline__ void copy_chunk(const T* in, T* out, F f) {
   const int lane = threadIdx.x % 32;
   constexpr int packs = kChunk / Pack<T>::size / 32;
   if (reinterpret_cast<uintptr_t>(in) % sizeof(Pack<T>) == 0) {
@@ -82,23 +83,40 @@ __device__ __forceinline__ void copy_chunk(const T* in, T* out) {
 #pragma unroll
     for (int k = 0; k < packs; ++k) pack[k] = reinterpret_cast<const Pack<T>*>(in)[k * 32 + lane];
 #pragma unroll
-    for (int k = 0; k < packs; ++k) reinterpret_cast<Pack<T>*>(out)[k * 32 + lane] = pack[k];
+    for (int k = 0; k < packs; ++k) {
+      for (T& value : pack[k].value) value = f(value);
+      reinterpret_cast<Pack<T>*>(out)[k * 32 + lane] = pack[k];
+    }
     return;
   }
   T value[kChunk / 32];
 #pragma unroll
   for (int k = 0; k < kChunk / 32; ++k) value[k] = in[k * 32 + lane];
 #pragma unroll
-  for (int k = 0; k < kChunk / 32; ++k) out[k * 32 + lane] = value[k];
+  for (int k = 0; k < kChunk / 32; ++k) out[k * 32 + lane] = f(value[k]);
 }
 
-// A column's values, and where they go.
-template <class Kept>
+// Copies elements that come from several places, `from` of each; not those that come from nowhere, below 0. All are loaded
+// at once.
+template <class T, class F>
+__device__ __forceinline__ void copy_some(const T* in, T* out, const int32_t (&from)[kChunk / 32], F f) {
+  const int lane = threadIdx.x % 32;
+  T value[kChunk / 32];
+#pragma unroll
+  for (int k = 0; k < kChunk / 32; ++k) value[k] = from[k] >= 0 ? in[from[k]] : T(0);
+#pragma unroll
+  for (int k = 0; k < kChunk / 32; ++k)
+    if (from[k] >= 0) out[k * 32 + lane] = f(value[k]);
+}
+
+// A column's values, what becomes of each, and where they go.
+template <class Kept, class F>
 struct Copy {
   const int64_t* values;
   const float* weights;
   int64_t capacity;
   Kept kept;
+  F value;
   int64_t rows, out_capacity;
   int64_t* out_values;
   float* out_weights;
@@ -106,9 +124,9 @@ struct Copy {
 
 // Every warp takes chunks of the result, wherever rows begin: long and short rows cost the same. first_kept(row) is the
 // first value that a row keeps.
-template <class Kept, class First>
-__device__ __forceinline__ void copy_chunks(const Copy<Kept>& copy, const int32_t* out_offsets, First first_kept) {
-  const auto& [values, weights, capacity, kept, rows, out_capacity, out_values, out_weights] = copy;
+template <class Kept, class F, class First>
+__device__ __forceinline__ void copy_chunks(const Copy<Kept, F>& copy, const int32_t* out_offsets, First first_kept) {
+  const auto& [values, weights, capacity, kept, value, rows, out_capacity, out_values, out_weights] = copy;
   const int64_t count = min(max(int64_t(out_offsets[rows]), int64_t(0)), out_capacity);
   const int64_t chunks = (count + kChunk - 1) / kChunk;
   const int lane = threadIdx.x % 32;
@@ -118,23 +136,28 @@ __device__ __forceinline__ void copy_chunks(const Copy<Kept>& copy, const int32_
     if (end == begin + kChunk && out_offsets[first + 1] >= end) {
       const int64_t from = first_kept(first) + begin - out_offsets[first];
       if (from < 0 || from + kChunk > capacity) continue;  // only where offsets do not ascend
-      copy_chunk(values + from, out_values + begin);
-      if (weights) copy_chunk(weights + from, out_weights + begin);
+      copy_chunk(values + from, out_values + begin, value);
+      if (weights) copy_chunk(weights + from, out_weights + begin, Same());
       continue;
     }
     const int64_t last = row_of_warp(out_offsets, rows, end - 1);
-    for (int64_t place = begin + lane; place < end; place += 32) {
+    int32_t from[kChunk / 32];
+#pragma unroll
+    for (int k = 0; k < kChunk / 32; ++k) {
+      const int64_t place = begin + k * 32 + lane;
+      from[k] = -1;
+      if (place >= end) continue;
       const int64_t row = row_of(out_offsets, first, last, place);
-      const int64_t from = first_kept(row) + place - out_offsets[row];
-      if (from < 0 || from >= capacity) continue;
-      out_values[place] = values[from];
-      if (weights) out_weights[place] = weights[from];
+      const int64_t there = first_kept(row) + place - out_offsets[row];
+      if (there >= 0 && there < capacity) from[k] = int32_t(there);  // offsets have no more bits
     }
+    copy_some(values, out_values + begin, from, value);
+    if (weights) copy_some(weights, out_weights + begin, from, Same());
   }
 }
 
-template <class Kept>
-__global__ void __launch_bounds__(kThreads, 6) copy_kernel(Copy<Kept> copy, const int32_t* out_offsets) {
+template <class Kept, class F>
+__global__ void __launch_bounds__(kThreads, 4) copy_kernel(Copy<Kept, F> copy, const int32_t* out_offsets) {
   wait_for_stream();
   copy_chunks(copy, out_offsets, [&](int64_t row) { return copy.kept(row).begin; });
 }
@@ -142,8 +165,8 @@ __global__ void __launch_bounds__(kThreads, 6) copy_kernel(Copy<Kept> copy, cons
 // Of so few rows every block finds out by itself where they begin and what they keep, rather than wait for another launch
 // or, chunk by chunk, for memory.
 constexpr int kFewRows = 2048;
-template <class Kept>
-__global__ void __launch_bounds__(kThreads, 6) copy_few_kernel(Copy<Kept> copy, int32_t* out_offsets) {
+template <class Kept, class F>
+__global__ void __launch_bounds__(kThreads, 4) copy_few_kernel(Copy<Kept, F> copy, int32_t* out_offsets) {
   wait_for_stream();
   __shared__ int32_t begins[kFewRows + 1], kept[kFewRows];
   const auto length = [&](int64_t row) {
@@ -158,20 +181,18 @@ __global__ void __launch_bounds__(kThreads, 6) copy_few_kernel(Copy<Kept> copy, 
   copy_chunks(copy, begins, [&](int64_t row) { return int64_t(kept[row]); });
 }
 
-template <class Kept>
-int truncate(const char* op, const recis_ragged& column, Kept kept, int64_t rows, int64_t* out_values,
-             int32_t* out_offsets, float* out_weights, int64_t out_capacity, void* workspace,
+template <class Kept, class F>
+int truncate(const char* op, const Copy<Kept, F>& copy, int32_t* out_offsets, void* workspace,
              recis_stream_t stream) {
-  const Copy<Kept> copy{column.values, column.weights, column.capacity, kept,
-                        rows,          out_capacity,   out_values,      out_weights};
-  const unsigned blocks = blocks_for((out_capacity + kChunk - 1) / kChunk * 32);
+  const int64_t rows = copy.rows;
+  const unsigned blocks = blocks_for((copy.out_capacity + kChunk - 1) / kChunk * 32);
   if (rows <= kFewRows)
-    return launch(op, copy_few_kernel<Kept>, blocks, kThreads, 0, stream, copy, out_offsets);
+    return launch(op, copy_few_kernel<Kept, F>, blocks, kThreads, 0, stream, copy, out_offsets);
   auto* offsets = reinterpret_cast<uint32_t*>(out_offsets);
   const size_t bytes = offsets_bytes(rows);
-  if (int status = offsets_of(op, LengthOf<Kept>{kept}, rows, offsets, workspace, bytes, stream)) return status;
-  if (out_capacity == 0) return RECIS_OK;
-  return launch(op, copy_kernel<Kept>, blocks, kThreads, 0, stream, copy, out_offsets);
+  if (int status = offsets_of(op, LengthOf<Kept>{copy.kept}, rows, offsets, workspace, bytes, stream)) return status;
+  if (copy.out_capacity == 0) return RECIS_OK;
+  return launch(op, copy_kernel<Kept, F>, blocks, kThreads, 0, stream, copy, out_offsets);
 }
 
 // RECIS_OK if there are no more rows of the result than 32-bit numbers can count.
@@ -207,7 +228,7 @@ extern "C" int recis_truncate_workspace_size(int64_t rows, size_t* bytes) {
   return RECIS_OK;
 }
 
-extern "C" int recis_truncate_forward(const recis_ragged* column, int64_t keep, recis_side side,
+extern "C" int recis_truncate_forward(const recis_ragged* column, int64_t keep, recis_side side, uint64_t modulus,
                                       int64_t* out_values, int32_t* out_offsets, float* out_weights,
                                       int64_t out_capacity, void* workspace, size_t workspace_bytes,
                                       recis_stream_t stream) {
@@ -224,8 +245,12 @@ extern "C" int recis_truncate_forward(const recis_ragged* column, int64_t keep, 
   if (int status = first_of(require(out_capacity >= most, op, "out_capacity", "is too small"),
                             require_workspace(workspace, workspace_bytes, offsets_bytes(rows), op)))
     return status;
-  return truncate(op, *column, CutRows{column->offsets, capacity, keep, side}, rows, out_values, out_offsets,
-                  out_weights, most, workspace, stream);
+  const CutRows kept{column->offsets, capacity, keep, side};
+  return with_modulus(modulus, [&](auto value) {
+    const Copy<CutRows, decltype(value)> copy{column->values, column->weights, capacity,  kept, value, rows, most,
+                                              out_values,     out_weights};
+    return truncate(op, copy, out_offsets, workspace, stream);
+  });
 }
 
 extern "C" int recis_truncate_lists_workspace_size(int64_t rows, int64_t keep, size_t* bytes) {
@@ -255,6 +280,7 @@ extern "C" int recis_truncate_lists(const recis_ragged* lists, const int32_t* ro
                             require_workspace(workspace, workspace_bytes, offsets_bytes(out_rows), op)))
     return status;
   const CutLists kept{row_offsets, lists->offsets, lists->rows, lists->capacity, int32_t(keep), side};
-  return truncate(op, *lists, kept, out_rows, out_values, out_offsets, out_weights, lists->capacity,
-                  workspace, stream);
+  const Copy<CutLists, Same> copy{lists->values, lists->weights,  lists->capacity, kept, Same(), out_rows,
+                                  lists->capacity, out_values, out_weights};
+  return truncate(op, copy, out_offsets, workspace, stream);
 }

@@ -111,11 +111,12 @@ int recis_bucketize_forward(const float *values, int64_t count, const float *bou
 
 /* One hash for each of `count` strings: out[i] is that of the bytes offsets[i]..offsets[i+1], the
  * unsigned number bit-cast. `offsets` is [count + 1] and need not begin with 0; `bytes` is [capacity],
- * needs no alignment, and may be null if there are no strings. Farm is FarmHash's Fingerprint64, murmur is MurmurHash64A with seed 0. */
+ * needs no alignment, and may be null if there are no strings. Farm is FarmHash's Fingerprint64, murmur is MurmurHash64A
+ * with seed 0. A `modulus` that is not 0 makes remainders of them, as recis_modulo_forward does. */
 int recis_string_hash_farm(const int8_t *bytes, int64_t capacity, const int32_t *offsets, int64_t count,
-                           int64_t *out, recis_stream_t stream);
+                           uint64_t modulus, int64_t *out, recis_stream_t stream);
 int recis_string_hash_murmur(const int8_t *bytes, int64_t capacity, const int32_t *offsets, int64_t count,
-                             int64_t *out, recis_stream_t stream);
+                             uint64_t modulus, int64_t *out, recis_stream_t stream);
 
 /* A parameter of the dense network, its moments and its gradient. */
 typedef struct recis_adamw_parameter {
@@ -180,11 +181,12 @@ typedef enum recis_side {
 
 /* Cuts every row to at most `keep` values, which stay in order. `out_values` and `out_weights` are
  * [out_capacity], `out_offsets` [rows + 1]; `out_capacity` is at least min(capacity, rows * keep).
- * `out_weights` is null exactly if the column has no weights. */
+ * `out_weights` is null exactly if the column has no weights. A `modulus` that is not 0 makes remainders of the values, as
+ * recis_modulo_forward does. */
 int recis_truncate_workspace_size(int64_t rows, size_t *bytes);
-int recis_truncate_forward(const recis_ragged *column, int64_t keep, recis_side side, int64_t *out_values,
-                           int32_t *out_offsets, float *out_weights, int64_t out_capacity, void *workspace,
-                           size_t workspace_bytes, recis_stream_t stream);
+int recis_truncate_forward(const recis_ragged *column, int64_t keep, recis_side side, uint64_t modulus,
+                           int64_t *out_values, int32_t *out_offsets, float *out_weights, int64_t out_capacity,
+                           void *workspace, size_t workspace_bytes, recis_stream_t stream);
 
 /* Cuts rows of lists: every row comes out with exactly `keep` lists, empty ones appended where it has
  * fewer. `lists` holds the lists (rows: how many at most); row i has the lists

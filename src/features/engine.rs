@@ -3,6 +3,7 @@ use std::fmt;
 use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::call::Call;
 use super::feature::Feature;
 use super::op::{Bucketize, Op};
 use super::run::{self, Input};
@@ -17,6 +18,8 @@ const STREAMS_BESIDE: usize = 2;
 #[derive(Debug)]
 pub struct FeatureEngine {
     features: Vec<Feature>,
+    /// What each runs, in order.
+    calls: Vec<Vec<Call>>,
     /// Position by position: the features of each kind of operator, kinds by first appearance.
     steps: Vec<Vec<Vec<usize>>>,
     /// For features that run beside the others.
@@ -38,9 +41,10 @@ impl FeatureEngine {
                 return Err(Error::Model(format!("two features are named '{}'", feature.name())));
             }
         }
-        let positions = features.iter().map(|feature| feature.ops().len()).max().unwrap_or(0);
-        let steps = (0..positions).map(|position| groups(&features, position)).collect();
-        Ok(Self { features, steps, beside: Vec::new(), boundaries: Mutex::default() })
+        let calls: Vec<_> = features.iter().map(|feature| Call::all(feature.ops())).collect();
+        let positions = calls.iter().map(Vec::len).max().unwrap_or(0);
+        let steps = (0..positions).map(|position| groups(&features, &calls, position)).collect();
+        Ok(Self { features, calls, steps, beside: Vec::new(), boundaries: Mutex::default() })
     }
 
     /// From now on runs features on streams of its own too, beside those on the stream that calls are given: most are
@@ -131,17 +135,17 @@ impl FeatureEngine {
         macro_rules! inputs {
             ($kind:ident) => {
                 (group.iter())
-                    .filter_map(|&i| match &self.features[i].ops()[position] {
+                    .filter_map(|&i| match self.op(i, position) {
                         Op::$kind(op) => {
                             let (feature, tensor) = (self.features[i].name(), values[i][0].clone());
-                            Some(Input { feature, op, tensor })
+                            Some(Input { feature, op, modulus: self.calls[i][position].modulus, tensor })
                         }
                         _ => None,
                     })
                     .collect::<Vec<_>>()
             };
         }
-        let results = match &self.features[group[0]].ops()[position] {
+        let results = match self.op(group[0], position) {
             Op::Bucketize(_) => {
                 let inputs = inputs!(Bucketize);
                 let boundaries = self.boundaries(group, position, &inputs, stream)?;
@@ -161,6 +165,11 @@ impl FeatureEngine {
             values[i] = vec![Arc::new(result)];
         }
         Ok(())
+    }
+
+    /// The operator that a feature runs at a position.
+    fn op(&self, feature: usize, position: usize) -> &Op {
+        &self.features[feature].ops()[self.calls[feature][position].op]
     }
 
     /// The boundaries of some features' `Bucketize` on the stream's device, where they stay. Those of one stream
@@ -195,16 +204,18 @@ impl FeatureEngine {
         for &i in group {
             let feature = &self.features[i];
             let select = |field| run::select(feature.name(), field, batch);
-            values[i] = feature.ops()[position].fields().iter().map(select).collect::<Result<_>>()?;
+            values[i] = self.op(i, position).fields().iter().map(select).collect::<Result<_>>()?;
         }
         Ok(())
     }
 }
 
-fn groups(features: &[Feature], position: usize) -> Vec<Vec<usize>> {
+fn groups(features: &[Feature], calls: &[Vec<Call>], position: usize) -> Vec<Vec<usize>> {
     let mut groups: Vec<(Discriminant<Op>, Vec<usize>)> = Vec::new();
-    for (i, feature) in features.iter().enumerate() {
-        let Some(kind) = feature.ops().get(position).map(discriminant) else { continue };
+    for (i, (feature, calls)) in features.iter().zip(calls).enumerate() {
+        let Some(kind) = calls.get(position).map(|call| discriminant(&feature.ops()[call.op])) else {
+            continue;
+        };
         match groups.iter_mut().find(|(other, _)| *other == kind) {
             Some((_, group)) => group.push(i),
             None => groups.push((kind, vec![i])),
@@ -219,9 +230,11 @@ impl fmt::Display for FeatureEngine {
         for (position, groups) in self.steps.iter().enumerate() {
             write!(f, "  {position}:")?;
             for group in groups {
-                let ops = group
-                    .iter()
-                    .map(|&i| format!("{} {}", self.features[i].name(), self.features[i].ops()[position]));
+                let ops = group.iter().map(|&i| {
+                    let feature = &self.features[i];
+                    let ops = feature.ops()[self.calls[i][position].ops.clone()].iter().map(Op::to_string);
+                    format!("{} {}", feature.name(), ops.collect::<Vec<_>>().join(" "))
+                });
                 write!(f, " [{}]", ops.collect::<Vec<_>>().join(", "))?;
             }
             writeln!(f)?;

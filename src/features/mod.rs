@@ -3,6 +3,7 @@
 //! A [`Feature`] is a chain of operators that begins by selecting columns; the [`FeatureEngine`]
 //! runs many of them, operators of one kind at one position as one call. Inputs are never changed.
 
+mod call;
 mod engine;
 mod feature;
 mod op;

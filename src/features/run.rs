@@ -2,6 +2,7 @@
 //! columns.
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::op::{Bucketize, Hash, Mod, SelectField, SequenceTruncate};
@@ -16,6 +17,8 @@ use crate::{Error, Result};
 pub(super) struct Input<'a, O> {
     pub feature: &'a str,
     pub op: &'a O,
+    /// Of the `Mod` that runs with it.
+    pub modulus: Option<NonZeroU64>,
     pub tensor: Arc<Tensor>,
 }
 
@@ -105,13 +108,14 @@ pub(super) fn hash(inputs: &[Input<'_, Hash>], stream: &Stream) -> Result<Vec<Te
             return input.unfit("Hash needs rows of strings");
         };
         let out = Buffer::unset(strings.len().saturating_sub(1), stream)?;
-        columns.push((bytes, strings, input.op.0, rows.to_vec(), out));
+        columns.push((bytes, strings, (input.op.0, input.modulus), rows.to_vec(), out));
     }
     let mut calls: Vec<_> = (columns.iter_mut())
-        .map(|(bytes, offsets, hash_type, _, out)| string_hash::Column {
+        .map(|(bytes, offsets, (hash_type, modulus), _, out)| string_hash::Column {
             bytes,
             offsets,
             hash_type: *hash_type,
+            modulus: *modulus,
             out,
         })
         .collect();
@@ -121,6 +125,8 @@ pub(super) fn hash(inputs: &[Input<'_, Hash>], stream: &Stream) -> Result<Vec<Te
     let ragged = |offsets, out| Tensor::Ragged(ragged(offsets, out));
     Ok(columns.into_iter().map(|(_, _, _, offsets, out)| ragged(offsets, out)).collect())
 }
+
+const NEEDS_ROWS: &str = "SequenceTruncate needs rows of ids";
 
 pub(super) fn truncate(
     inputs: &[Input<'_, SequenceTruncate>],
@@ -132,7 +138,9 @@ pub(super) fn truncate(
         let Tensor::Ragged(RaggedTensor { values: Values::I64(values), offsets, weights, .. }) =
             input.tensor.as_ref()
         else {
-            return input.unfit("SequenceTruncate needs rows of ids");
+            let is_of_ids = matches!(input.tensor.values(), Values::I64(_));
+            let first = if input.modulus.is_some() && !is_of_ids { "Mod needs ids" } else { NEEDS_ROWS };
+            return input.unfit(first);
         };
         let [offsets] = &offsets[..] else {
             return input.unfit("SequenceTruncate cuts rows of ids, not rows of lists");
@@ -143,7 +151,8 @@ pub(super) fn truncate(
         }
         // A row can keep all it has.
         let keep = if truncate { seq_len } else { usize::MAX };
-        columns.push(truncate::Column { values, offsets, weights: weights.as_ref(), keep, side });
+        let (weights, modulus) = (weights.as_ref(), input.modulus);
+        columns.push(truncate::Column { values, offsets, weights, keep, side, modulus });
     }
     let cut = truncate::forward(&columns, stream)?;
     let ragged = |(cut, keep): (truncate::Truncated, usize)| RaggedTensor {

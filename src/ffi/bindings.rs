@@ -261,6 +261,7 @@ unsafe extern "C" {
         capacity: i64,
         offsets: *const i32,
         count: i64,
+        modulus: u64,
         out: *mut i64,
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
@@ -269,6 +270,7 @@ unsafe extern "C" {
         capacity: i64,
         offsets: *const i32,
         count: i64,
+        modulus: u64,
         out: *mut i64,
         stream: recis_stream_t,
     ) -> ::core::ffi::c_int;
@@ -325,6 +327,7 @@ unsafe extern "C" {
         column: *const recis_ragged,
         keep: i64,
         side: recis_side,
+        modulus: u64,
         out_values: *mut i64,
         out_offsets: *mut i32,
         out_weights: *mut f32,

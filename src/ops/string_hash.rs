@@ -1,5 +1,7 @@
 //! 64-bit hashes of byte strings (SPEC 2.3): FarmHash's Fingerprint64 and MurmurHash64A, seed 0.
 
+use std::num::NonZeroU64;
+
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ops::launch::launch;
@@ -34,6 +36,8 @@ pub struct Column<'a> {
     pub offsets: &'a Buffer<i32>,
     /// Which hash.
     pub hash_type: HashType,
+    /// If remainders of the hashes are wanted, as [`modulo`](super::modulo) makes them: the modulus.
+    pub modulus: Option<NonZeroU64>,
     /// One hash a string, the unsigned one bit-cast.
     pub out: &'a mut Buffer<i64>,
 }
@@ -54,18 +58,21 @@ pub fn forward(columns: &mut [Column<'_>], stream: &Stream) -> Result<()> {
                 HashType::Farm => cpu::string_hash::forward(bytes, offsets, farm, out),
                 HashType::Murmur => cpu::string_hash::forward(bytes, offsets, murmur, out),
             }
+            if let Some(modulus) = c.modulus {
+                cpu::modulo::in_place(out, modulus.get());
+            }
             Ok(())
         }
         _ => {
             let (bytes, offsets) = (c.bytes.on(stream)?, c.offsets.on(stream)?);
             let (capacity, count) = (c.bytes.len() as i64, c.out.len() as i64);
-            let out = c.out.on_mut(stream)?;
+            let (modulus, out) = (c.modulus.map_or(0, NonZeroU64::get), c.out.on_mut(stream)?);
             match c.hash_type {
                 HashType::Farm => {
-                    launch!(stream, recis_string_hash_farm(bytes, capacity, offsets, count, out))
+                    launch!(stream, recis_string_hash_farm(bytes, capacity, offsets, count, modulus, out))
                 }
                 HashType::Murmur => {
-                    launch!(stream, recis_string_hash_murmur(bytes, capacity, offsets, count, out))
+                    launch!(stream, recis_string_hash_murmur(bytes, capacity, offsets, count, modulus, out))
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Rows, and rows of lists, cut to a length (SPEC 2.5).
 
+use std::num::NonZeroU64;
+
 use crate::device::{Buffer, Device, Stream};
 use crate::error::ensure;
 use crate::ffi::{recis_ragged, recis_side};
@@ -28,6 +30,8 @@ pub struct Column<'a> {
     pub keep: usize,
     /// Where it is cut.
     pub side: Side,
+    /// If remainders of the values are wanted, as [`modulo`](super::modulo) makes them: the modulus.
+    pub modulus: Option<NonZeroU64>,
 }
 
 /// A column that has been cut; there may be room for more values than it has.
@@ -57,8 +61,12 @@ fn truncate(c: &Column<'_>, stream: &Stream) -> Result<Truncated> {
         Device::Cpu => {
             let (from, weights) = (c.offsets.on_cpu()?, c.weights.map(Buffer::on_cpu).transpose()?);
             let to = cpu::truncate::offsets(from, c.keep);
+            let mut values = cpu::truncate::copy(c.values.on_cpu()?, from, &to, c.side);
+            if let Some(modulus) = c.modulus {
+                cpu::modulo::in_place(&mut values, modulus.get());
+            }
             Ok(Truncated {
-                values: cpu::truncate::copy(c.values.on_cpu()?, from, &to, c.side).into(),
+                values: values.into(),
                 weights: weights.map(|w| cpu::truncate::copy(w, from, &to, c.side).into()),
                 offsets: to.into(),
             })
@@ -70,6 +78,7 @@ fn truncate(c: &Column<'_>, stream: &Stream) -> Result<Truncated> {
             let mut cut = Truncated::unset(capacity, rows, c.weights.is_some(), stream)?;
             let column = ragged(c.values, c.offsets, c.weights, stream)?;
             let (keep, side) = (i64::try_from(c.keep).unwrap_or(i64::MAX), c.side.raw());
+            let modulus = c.modulus.map_or(0, NonZeroU64::get);
             let (values, offsets, weights) = cut.on_mut(stream)?;
             let (scratch, bytes) = scratch_on(&mut scratch, stream)?;
             launch!(
@@ -78,6 +87,7 @@ fn truncate(c: &Column<'_>, stream: &Stream) -> Result<Truncated> {
                     &column,
                     keep,
                     side,
+                    modulus,
                     values,
                     offsets,
                     weights,

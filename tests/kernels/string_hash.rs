@@ -4,7 +4,7 @@ use recis::ops::cpu;
 use crate::common::*;
 
 type Launcher =
-    unsafe extern "C" fn(*const i8, i64, *const i32, i64, *mut i64, recis::ffi::recis_stream_t) -> i32;
+    unsafe extern "C" fn(*const i8, i64, *const i32, i64, u64, *mut i64, recis::ffi::recis_stream_t) -> i32;
 
 /// Hashes strings of these lengths, whose bytes begin `start` bytes into a guarded buffer.
 fn run(launcher: Launcher, hash: fn(&[u8]) -> u64, lengths: &[usize], start: usize) {
@@ -19,9 +19,19 @@ fn run(launcher: Launcher, hash: fn(&[u8]) -> u64, lengths: &[usize], start: usi
     let (memory, offsets) = (Guarded::new(&bytes), Guarded::new(&offsets));
     let out = Guarded::new(&vec![0i64; lengths.len()]);
     let begin = memory.ptr().wrapping_add(start).cast_const().cast();
-    ok(unsafe { launcher(begin, last as i64, offsets.ptr(), lengths.len() as i64, out.ptr(), STREAM) });
-    let different = out.to_vec().iter().zip(&expected).position(|(got, expected)| got != expected);
-    assert_eq!(different.map(|i| lengths[i]), None, "length of a string, start {start}");
+    for modulus in [0, 1000] {
+        let count = lengths.len() as i64;
+        ok(unsafe { launcher(begin, last as i64, offsets.ptr(), count, modulus, out.ptr(), STREAM) });
+        if modulus > 0 {
+            cpu::modulo::in_place(&mut expected, modulus);
+        }
+        let different = out.to_vec().iter().zip(&expected).position(|(got, expected)| got != expected);
+        assert_eq!(
+            different.map(|i| lengths[i]),
+            None,
+            "length of a string, start {start}, modulus {modulus}"
+        );
+    }
 }
 
 fn all_lengths(launcher: Launcher, hash: fn(&[u8]) -> u64) {
@@ -52,7 +62,7 @@ fn offsets_that_make_no_sense_stay_within_the_bytes() {
     let (bytes, out) = (Guarded::new(&[1i8; 40]), Guarded::new(&[0i64; 7]));
     let offsets = Guarded::new(&[0, 50, 30, i32::MIN, i32::MAX, 7, 12, -3]);
     for launcher in [recis_string_hash_farm, recis_string_hash_murmur] {
-        ok(unsafe { launcher(bytes.ptr(), 40, offsets.ptr(), 7, out.ptr(), STREAM) });
+        ok(unsafe { launcher(bytes.ptr(), 40, offsets.ptr(), 7, 0, out.ptr(), STREAM) });
         // The first string ends with the bytes.
         let whole = out.to_vec()[0] as u64;
         assert!([cpu::string_hash::farm(&[1; 40]), cpu::string_hash::murmur(&[1; 40])].contains(&whole));
@@ -69,7 +79,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
         [("farm", recis_string_hash_farm), ("murmur", recis_string_hash_murmur)];
     for (name, launcher) in launchers {
         let hash = |bytes, offsets, count, out, what| {
-            let status = unsafe { launcher(bytes, 3, offsets, count, out, STREAM) };
+            let status = unsafe { launcher(bytes, 3, offsets, count, 0, out, STREAM) };
             refused(status, &format!("string_hash.{name}: {what}"));
         };
         hash(null, offsets.ptr(), 1, o, "bytes is null");
@@ -78,7 +88,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
         hash(b, offsets.ptr(), -1, o, "out has a negative size");
         hash(b, offsets.ptr(), 1, std::ptr::null_mut(), "out is null");
         hash(b, offsets.ptr(), 1, out.misaligned(), "out is not aligned to 16 bytes");
-        let status = unsafe { launcher(b, -1, offsets.ptr(), 1, o, STREAM) };
+        let status = unsafe { launcher(b, -1, offsets.ptr(), 1, 0, o, STREAM) };
         refused(status, &format!("string_hash.{name}: bytes has a negative size"));
     }
     assert_eq!(out.to_vec(), [7]);

@@ -3,6 +3,7 @@ use recis::ffi::simt::{
     recis_truncate_workspace_size,
 };
 use recis::ffi::{recis_ragged, recis_side};
+use recis::ops::cpu::modulo::in_place;
 use recis::ops::cpu::truncate as cpu;
 use recis::ops::truncate::Side;
 
@@ -97,7 +98,7 @@ fn run(lens: &[usize], keep: i64, spare: usize, weighted: bool) {
     // As little room as allowed, and more.
     let least = raw.capacity.min(raw.rows.saturating_mul(keep)) as usize;
     for (side, raw_side) in SIDES {
-        for capacity in [least, least + 5] {
+        for (capacity, modulus) in [(least, 0), (least + 5, 7)] {
             let what =
                 format!("{} rows, keep {keep}, {side:?}, capacity {capacity}, spare {spare}", lens.len());
             let mut bytes = 0;
@@ -109,6 +110,7 @@ fn run(lens: &[usize], keep: i64, spare: usize, weighted: bool) {
                     &raw,
                     keep,
                     raw_side,
+                    modulus,
                     out.values.ptr(),
                     out.offsets.ptr(),
                     out.weights(),
@@ -118,7 +120,10 @@ fn run(lens: &[usize], keep: i64, spare: usize, weighted: bool) {
                     STREAM,
                 )
             });
-            let values = cpu::copy(&column.values.to_vec(), &offsets, &cut, side);
+            let mut values = cpu::copy(&column.values.to_vec(), &offsets, &cut, side);
+            if modulus > 0 {
+                in_place(&mut values, modulus);
+            }
             let weights = column.weights.as_ref().map(|w| cpu::copy(&w.to_vec(), &offsets, &cut, side));
             out.check(&values, &cut, weights.as_deref(), &what);
         }
@@ -158,7 +163,7 @@ fn offsets_that_make_no_sense_lead_nowhere() {
         let (values, ends, weights) = (out.values.ptr(), out.offsets.ptr(), out.weights());
         ok(unsafe {
             let null = std::ptr::null_mut();
-            recis_truncate_forward(&raw, i64::MAX, side, values, ends, weights, 600, null, 0, STREAM)
+            recis_truncate_forward(&raw, i64::MAX, side, 0, values, ends, weights, 600, null, 0, STREAM)
         });
         let out = Out::new(600, 20, true, 0);
         let (values, ends, weights) = (out.values.ptr(), out.offsets.ptr(), out.weights());
@@ -229,7 +234,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let left = recis_side::RECIS_LEFT;
     let forward = |column: &recis_ragged, keep, side, values, offsets, weights, capacity, what: &str| {
         let status = unsafe {
-            recis_truncate_forward(column, keep, side, values, offsets, weights, capacity, null, 0, STREAM)
+            recis_truncate_forward(column, keep, side, 0, values, offsets, weights, capacity, null, 0, STREAM)
         };
         refused(status, &format!("truncate.forward: {what}"));
     };
@@ -281,8 +286,9 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     lists(&good, good.offsets, 2, 1 << 30, 4, "rows is too large");
     lists(&good, std::ptr::null(), 2, 2, 4, "row_offsets is null");
     lists(&good, good.offsets, 2, 2, 2, "out_capacity is too small");
-    let status =
-        unsafe { recis_truncate_forward(null.cast(), 1, left, values, offsets, weights, 4, null, 0, STREAM) };
+    let status = unsafe {
+        recis_truncate_forward(null.cast(), 1, left, 0, values, offsets, weights, 4, null, 0, STREAM)
+    };
     refused(status, "truncate.forward: column is null");
 
     // More rows than one block sums need scratch memory.
@@ -291,7 +297,7 @@ fn bad_arguments_are_refused_and_touch_nothing() {
     let many = Ragged::new(&[0; 10_001], 0, false);
     let raw = many.raw();
     let status = unsafe {
-        recis_truncate_forward(&raw, 1, left, null.cast(), offsets, no_weights, 0, null, bytes - 1, STREAM)
+        recis_truncate_forward(&raw, 1, left, 0, null.cast(), offsets, no_weights, 0, null, bytes - 1, STREAM)
     };
     assert_eq!(status, recis::ffi::recis_status::RECIS_WORKSPACE_TOO_SMALL.0 as i32);
     out.check(&[], &[7; 9], Some(&[]), "nothing");

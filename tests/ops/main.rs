@@ -14,6 +14,7 @@ mod copy_column;
 mod devices;
 mod encode_ids;
 mod feature_cross;
+mod features;
 mod fill;
 mod hash_table;
 mod initialize;

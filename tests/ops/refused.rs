@@ -97,7 +97,13 @@ fn elementwise_operations_refuse_other_devices() {
             ("sigmoid.backward", sigmoid::backward(&x, &x, &mut y, s)),
             ("string_hash", {
                 let (hash_type, out) = (HashType::Farm, &mut on([0; 2], there));
-                let column = string_hash::Column { bytes: &bytes, offsets: &offsets(there), hash_type, out };
+                let column = string_hash::Column {
+                    bytes: &bytes,
+                    offsets: &offsets(there),
+                    hash_type,
+                    modulus: None,
+                    out,
+                };
                 string_hash::forward(&mut [column], s)
             }),
         ];
@@ -137,7 +143,14 @@ fn ragged_operations_refuse_other_devices() {
             }),
             ("truncate.forward", {
                 let (side, weights) = (truncate::Side::Left, Some(&weights));
-                let column = truncate::Column { values: &values, offsets: &offsets, weights, keep: 1, side };
+                let column = truncate::Column {
+                    values: &values,
+                    offsets: &offsets,
+                    weights,
+                    keep: 1,
+                    side,
+                    modulus: None,
+                };
                 truncate::forward(&[column], s).map(drop)
             }),
             ("truncate.lists", {

@@ -48,7 +48,13 @@ fn columns_are_hashed_string_by_string() {
         let (text, offsets) = (on(text, stream), on([0, 0, 5, 6, 16], stream));
         let mut hashes = [HashType::Farm, HashType::Murmur].map(|t| (t, on([0i64; 4], stream)));
         let mut columns: Vec<_> = (hashes.iter_mut())
-            .map(|(hash_type, out)| Column { bytes: &text, offsets: &offsets, hash_type: *hash_type, out })
+            .map(|(hash_type, out)| Column {
+                bytes: &text,
+                offsets: &offsets,
+                hash_type: *hash_type,
+                modulus: None,
+                out,
+            })
             .collect();
         forward(&mut columns, stream).unwrap();
         for (hash_type, out) in &hashes {
@@ -71,8 +77,11 @@ fn every_length_has_the_same_hash_on_every_device() {
         let (text, offsets) = (on(text, stream), on(offsets, stream));
         for hash_type in [HashType::Farm, HashType::Murmur] {
             let mut out = on(vec![0; strings.len()], stream);
-            forward(&mut [Column { bytes: &text, offsets: &offsets, hash_type, out: &mut out }], stream)
-                .unwrap();
+            forward(
+                &mut [Column { bytes: &text, offsets: &offsets, hash_type, modulus: None, out: &mut out }],
+                stream,
+            )
+            .unwrap();
             let expected: Vec<_> = strings.iter().map(|s| hash_type.hash(s) as i64).collect();
             assert_eq!(read(&out, stream), expected);
         }
@@ -83,7 +92,8 @@ fn every_length_has_the_same_hash_on_every_device() {
 fn no_strings_are_fine_and_offsets_that_do_not_fit_are_refused() {
     each(|stream| {
         let (text, none, mut out) = (on([], stream), on([0], stream), on([], stream));
-        let column = |offsets, out| Column { bytes: &text, offsets, hash_type: HashType::Farm, out };
+        let column =
+            |offsets, out| Column { bytes: &text, offsets, hash_type: HashType::Farm, modulus: None, out };
         forward(&mut [column(&none, &mut out)], stream).unwrap();
         let mut out = on([0; 2], stream);
         let error = forward(&mut [column(&none, &mut out)], stream).unwrap_err().to_string();
@@ -91,7 +101,8 @@ fn no_strings_are_fine_and_offsets_that_do_not_fit_are_refused() {
     });
     let stream = &Stream::default();
     let (text, outside, mut out) = (on([0; 16], stream), on([0, 17], stream), on([0], stream));
-    let column = Column { bytes: &text, offsets: &outside, hash_type: HashType::Farm, out: &mut out };
+    let column =
+        Column { bytes: &text, offsets: &outside, hash_type: HashType::Farm, modulus: None, out: &mut out };
     let error = forward(&mut [column], stream).unwrap_err().to_string();
     assert_eq!(error, "string_hash: offsets end at 17, but there are 16 values");
 }

@@ -16,7 +16,7 @@ fn run(lens: &[i32], keep: usize, side: Side, stream: &Stream) -> Cut {
     let weights = on((0..room).map(|i| i as f32 / 2.0).collect::<Vec<_>>(), stream);
     let offsets = on(offsets, stream);
     let run = |weights| {
-        let column = Column { values: &values, offsets: &offsets, weights, keep, side };
+        let column = Column { values: &values, offsets: &offsets, weights, keep, side, modulus: None };
         forward(&[column], stream).unwrap().remove(0)
     };
     let (plain, cut) = (run(None), run(Some(&weights)));
@@ -76,16 +76,24 @@ fn what_does_not_fit_is_refused() {
     each(|stream| {
         let (values, offsets, weights) = (on([1, 2], stream), on([0, 2], stream), on([1.0], stream));
         let (keep, side) = (1, Side::Left);
-        let column = Column { values: &values, offsets: &offsets, weights: Some(&weights), keep, side };
+        let column =
+            Column { values: &values, offsets: &offsets, weights: Some(&weights), keep, side, modulus: None };
         let error = forward(&[column], stream).unwrap_err().to_string();
         assert_eq!(error, "truncate: 1 weights for 2 values");
         let none = on([], stream);
-        let column = Column { values: &values, offsets: &none, weights: None, keep, side };
+        let column = Column { values: &values, offsets: &none, weights: None, keep, side, modulus: None };
         assert!(forward(&[column], stream).is_err());
     });
     let stream = &Stream::default();
     let (values, offsets) = (on([1, 2], stream), on([0, 3], stream));
-    let column = Column { values: &values, offsets: &offsets, weights: None, keep: 1, side: Side::Left };
+    let column = Column {
+        values: &values,
+        offsets: &offsets,
+        weights: None,
+        keep: 1,
+        side: Side::Left,
+        modulus: None,
+    };
     let error = forward(&[column], stream).unwrap_err().to_string();
     assert_eq!(error, "truncate: offsets end at 3, but there are 2 values");
 }
@@ -96,7 +104,14 @@ fn offsets_that_lead_nowhere_do_no_harm() {
         let (values, weights) = (on([1, 2, 3, 4], stream), on([1.0; 4], stream));
         let offsets = on(hostile_offsets(9), stream);
         for (keep, side) in [(0, Side::Left), (1, Side::Right), (3, Side::Left), (100, Side::Right)] {
-            let column = Column { values: &values, offsets: &offsets, weights: Some(&weights), keep, side };
+            let column = Column {
+                values: &values,
+                offsets: &offsets,
+                weights: Some(&weights),
+                keep,
+                side,
+                modulus: None,
+            };
             let cut = forward(&[column], stream).unwrap().remove(0);
             assert_eq!(read(&cut.offsets, stream).len(), 10);
         }

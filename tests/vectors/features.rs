@@ -107,6 +107,7 @@ pub fn cutoff2d(case: &Value, _: &Tolerance) -> Outcome {
     let case: Cut = parse(case)?;
     let (values, ends, weights) = buffers(case.values, case.offsets, case.weight);
     let column = truncate::Column {
+        modulus: None,
         values: &values,
         offsets: &ends,
         weights: weights.as_ref(),

@@ -131,6 +131,7 @@ pub fn string_bytes(case: &Value, _: &Tolerance) -> Outcome {
 fn hash_op(bytes: &[u8], offsets: &[i32], hash_type: HashType) -> Outcome<Vec<i64>> {
     let mut out = on(vec![0; offsets.len() - 1]);
     let column = string_hash::Column {
+        modulus: None,
         bytes: &on(bytemuck::cast_slice(bytes).to_vec()),
         offsets: &on(offsets.to_vec()),
         hash_type,
