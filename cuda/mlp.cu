@@ -11,9 +11,7 @@
 namespace recis {
 namespace {
 
-// So many threads, as each waits for its own sums: half of them would take a third longer.
-constexpr int kTrainThreads = 512, kWarp = 32, kWarps = kTrainThreads / kWarp;
-constexpr int kLayers = 4, kWidth = 256, kRows = 8;
+constexpr int kLayers = 4, kWidth = kThreads, kRows = 8, kWarp = 32;
 // More blocks would fill no device better, and each costs a sum of the gradients.
 constexpr int64_t kBlocks = 256;
 // What a block may have on every device from compute capability 8.0.
@@ -41,7 +39,7 @@ struct Network {
   Layer layer[kLayers];
   int layers, columns, weights, parameters;
 
-  size_t shared_bytes() const { return (kTrainThreads + columns) * sizeof(Column) + weights * sizeof(float); }
+  size_t shared_bytes() const { return (kThreads + columns) * sizeof(Column) + weights * sizeof(float); }
 };
 
 struct Batch {
@@ -51,21 +49,15 @@ struct Batch {
   uint64_t* unfit;
 };
 
-// How a block's threads share out `count` columns: a thread takes column n, and of the `depth` pieces of what is to be
-// done for it every parts-th from `part` on. A warp's threads have the same part: what all of them read is read once.
-// More parts would take longer to add up than they gain.
-constexpr int kMostParts = 8;
+// How a block's threads share out `count` columns: a thread takes column n, and of what is to be done for it
+// every parts-th piece from `part` on. A warp's threads have the same part: what all of them read is read once.
 struct Share {
   int n, part, parts;
   bool works;
 
-  __device__ Share(int count, int depth) {
-    // 256 / warps, rounded up: for a quotient without a division, whose chain of instructions is long.
-    static constexpr unsigned short kInverse[kWidth / kWarp + 1] = {0, 256, 128, 86, 64, 52, 43, 37, 32};
-    const unsigned warps = unsigned(count + kWarp - 1) / kWarp, warp = threadIdx.x / kWarp;
-    parts = min(min(kMostParts, depth), int(kWarps * kInverse[warps] / 256));
-    part = int(warp * kInverse[warps] / 256);
-    n = int(threadIdx.x) - part * int(warps) * kWarp;
+  __device__ explicit Share(int count) {
+    const int lanes = (count + kWarp - 1) / kWarp * kWarp;
+    n = int(threadIdx.x) % lanes, part = int(threadIdx.x) / lanes, parts = kThreads / lanes;
     works = n < count && part < parts;
   }
 };
@@ -75,7 +67,7 @@ struct Share {
 template <class Finish>
 __device__ __forceinline__ void multiply(const float* weight, int n_step, int k_step, const Column* in, int depth,
                                          int count, Column* sums, Finish finish) {
-  const Share share(count, depth);
+  const Share share(count);
   if (share.works) {
     Column sum{};
     const float* w = weight + share.n * n_step;
@@ -90,7 +82,7 @@ __device__ __forceinline__ void multiply(const float* weight, int n_step, int k_
   const int n = int(threadIdx.x);
   if (n < count) {
     Column sum = sums[n];
-#pragma unroll 4
+#pragma unroll 1
     for (int part = 1; part < share.parts; ++part) {
       const Column more = sums[part * count + n];
       for (int r = 0; r < kRows; ++r) sum.row[r] += more.row[r];
@@ -102,7 +94,7 @@ __device__ __forceinline__ void multiply(const float* weight, int n_step, int k_
 
 // A layer's weights and biases, on their way to shared memory.
 __device__ __forceinline__ void load_weights(const Layer& layer, float* weights) {
-  const Share share(layer.inputs, layer.outputs);
+  const Share share(layer.inputs);
   float* to = weights + layer.first_weight;
   if (share.works)
 #pragma unroll 8
@@ -116,7 +108,7 @@ __device__ __forceinline__ void load_weights(const Layer& layer, float* weights)
 __device__ __forceinline__ void weight_gradient(const Layer& layer, const Column* x, const Column* d_z,
                                                 float* gradients, bool add) {
   const auto put = [&](int i, float sum) { gradients[i] = add ? gradients[i] + sum : sum; };
-  const Share share(layer.inputs, layer.outputs);
+  const Share share(layer.inputs);
   if (share.works) {
     const Column input = x[share.n];
 #pragma unroll 4
@@ -159,11 +151,11 @@ __device__ __forceinline__ double head(const Batch& batch, int64_t first_row, fl
 
 // `gradients` [blocks, parameters] and `losses` [blocks] take each block's part. Rows that are not there are
 // zeros, before each layer and in the gradients.
-__global__ void __launch_bounds__(kTrainThreads)
+__global__ void __launch_bounds__(kThreads)
     train_kernel(Network network, Batch batch, float* gradients, double* losses) {
   wait_for_stream();
   Column* sums = dynamic_shared<Column>();
-  Column* columns = sums + kTrainThreads;
+  Column* columns = sums + kThreads;
   float* weights = reinterpret_cast<float*>(columns + network.columns);
   gradients += int64_t(blockIdx.x) * network.parameters;
   for (int l = 0; l < network.layers; ++l) load_weights(network.layer[l], weights);
@@ -356,7 +348,7 @@ extern "C" int recis_mlp_train(const float* x, const float* label, const recis_m
   const Network network = make_network(layers, layer_count);
   const Scratch scratch(network, rows, workspace);
   const Batch batch{x, label, rows, prediction, d_x, unfit};
-  return launch(op, train_kernel, unsigned(scratch.blocks), kTrainThreads, network.shared_bytes(), stream, network, batch,
+  return launch(op, train_kernel, unsigned(scratch.blocks), kThreads, network.shared_bytes(), stream, network, batch,
                 scratch.gradients, scratch.losses);
 }
 

@@ -592,7 +592,7 @@ typedef struct recis_mlp_layer {
  * parameters' gradients in parts in the workspace; finish(), given the same layers, rows and workspace, adds these up: what
  * wants d_x does not have to wait for it.
  * 1 to 4 layers, each taking what the one before gives, the last giving 1. They must fit into 99 KiB of
- * shared memory: 16 KiB, 32 bytes for each layer's inputs and for the prediction, and 4 for each parameter,
+ * shared memory: 8 KiB, 32 bytes for each layer's inputs and for the prediction, and 4 for each parameter,
  * where an odd number of inputs counts as one more. */
 int recis_mlp_workspace_size(const recis_mlp_layer *layers, int64_t layer_count, int64_t rows, size_t *bytes);
 int recis_mlp_train(const float *x, const float *label, const recis_mlp_layer *layers, int64_t layer_count,

@@ -48,7 +48,7 @@ pub fn fits(widths: &[usize]) -> bool {
     let within = (2..=5).contains(&widths.len()) && widths.iter().all(|width| (1..=256).contains(width));
     let parameters: usize = widths.windows(2).map(|pair| pair[1] * ((pair[0] + 1) | 1)).sum();
     within && widths.last() == Some(&1) && {
-        16384 + 32 * widths.iter().sum::<usize>() + 4 * parameters <= 99 << 10
+        8192 + 32 * widths.iter().sum::<usize>() + 4 * parameters <= 99 << 10
     }
 }
 
