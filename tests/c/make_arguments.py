@@ -20,6 +20,8 @@ SIZES = {
 ANY = {"multiplier", "accumulate", "unordered"}
 # Values beyond the largest for unsigned ones, which cannot be negative.
 TOO_LARGE = {"table": 4096, "logical_table": 4096, "modulus": 0}
+# Where a modulus of 0 is none.
+WITHOUT_MODULUS = {"recis_string_hash_farm", "recis_string_hash_murmur", "recis_truncate_forward"}
 # Pointers that may be null.
 OPTIONAL = {
     ("recis_ragged", "weights"), ("recis_combined", "weights"), ("recis_ids_column", "offsets"), ("recis_gradients", "count"),
@@ -179,7 +181,7 @@ class Call:
                 continue
             elif kind.startswith("recis_"):
                 yield i, None, f"({kind})99", "unknown"
-            elif name in TOO_LARGE:
+            elif name in TOO_LARGE and not (name == "modulus" and self.name in WITHOUT_MODULUS):
                 yield i, None, str(TOO_LARGE[name]), ""
             elif kind in ("int64_t", "int32_t") and name not in ANY:
                 yield i, None, "-1", ""
