@@ -16,8 +16,8 @@ fn every_operation_has_its_cpu_form_and_its_test() {
     let operations = modules("src/ops", &["mod", "lookup", "launch", "unfit"]);
     assert_eq!(operations, modules("src/ops/cpu", &["mod", "lookup", "gemm", "philox"]));
     // relu and sigmoid are tested with the loss that they lead to.
-    let mut tested =
-        modules("tests/ops", &["main", "common", "names", "buffers", "outside", "refused", "threads"]);
+    let beside = ["main", "common", "names", "buffers", "features", "outside", "refused", "threads"];
+    let mut tested = modules("tests/ops", &beside);
     tested.extend(["relu".into(), "sigmoid".into()]);
     assert_eq!(operations, tested);
 }
