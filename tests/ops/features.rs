@@ -57,7 +57,7 @@ fn remainders_come_with_what_is_beside_them() {
         let rest = |id: i64| (id as u64 % 1000) as i64;
         let ids = IDS.map(rest);
         let hashes = WORDS.map(|word| rest(farm(word.as_bytes()) as i64));
-        assert_eq!(of_ids(&[modulo.clone()], stream).unwrap(), ids);
+        assert_eq!(of_ids(std::slice::from_ref(&modulo), stream).unwrap(), ids);
         assert_eq!(of_ids(&[modulo.clone(), cut(2)], stream).unwrap(), kept(&ids));
         assert_eq!(of_ids(&[cut(2), modulo.clone()], stream).unwrap(), kept(&ids));
         assert_eq!(of_ids(&[cut(2)], stream).unwrap(), kept(&IDS));

@@ -15,8 +15,8 @@ impl Plan {
             let runs = if inputs.is_fused() { &self.beside } else { stream };
             network.backward_runs(inputs, d_prediction, rows, accumulate, runs)?;
             inputs.scatter_gradients(embeddings, runs)?;
-            let spare = &self.spare;
-            network.backward_gathered(inputs, embeddings, d_prediction, rows, accumulate, stream, spare)?;
+            network.backward_bias(inputs, d_prediction, rows, accumulate, &self.spare)?;
+            network.backward_weight(inputs, embeddings, d_prediction, rows, accumulate, stream)?;
         } else if !accumulate {
             network.clear_gradients(stream)?;
         }

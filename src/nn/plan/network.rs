@@ -210,8 +210,26 @@ impl Network {
         first.layer.backward(parameters, pass, stream)
     }
 
-    /// The gradients of the parameters of a first layer that gathers its input, the small one `beside`.
-    pub fn backward_gathered(
+    /// The gradient of the bias of a first layer that gathers its input.
+    pub fn backward_bias(
+        &mut self,
+        inputs: &Inputs,
+        d_prediction: &Buffer<f32>,
+        rows: usize,
+        accumulate: bool,
+        stream: &Stream,
+    ) -> Result<()> {
+        if !inputs.is_fused() {
+            return Ok(());
+        }
+        let first = &self.nodes[0];
+        let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
+        let d_bias = &mut self.parameters[first.parameters.clone()][1].grad;
+        linear::backward_bias(d_y, d_bias, first.size(rows, self.precision), accumulate, stream)
+    }
+
+    /// The gradient of its weight.
+    pub fn backward_weight(
         &mut self,
         inputs: &Inputs,
         embeddings: &EmbeddingEngine,
@@ -219,23 +237,20 @@ impl Network {
         rows: usize,
         accumulate: bool,
         stream: &Stream,
-        beside: &Stream,
     ) -> Result<()> {
         if !inputs.is_fused() {
             return Ok(());
         }
         let first = &self.nodes[0];
         let d_y = if self.nodes.len() == 1 { d_prediction } else { &first.d_y };
-        let (weight, bias) = self.parameters[first.parameters.clone()].split_at_mut(1);
-        let (d_weight, d_bias) = (&mut weight[0].grad, &mut bias[0].grad);
+        let d_weight = &mut self.parameters[first.parameters.start].grad;
         let (dense, tiles) = (inputs.dense(), inputs.tiles(embeddings)?);
         let (size, prepared) = (first.size(rows, self.precision), &mut self.prepared);
-        linear::backward_bias(d_y, d_bias, size, accumulate, beside)?;
         prepared.add_gradient(d_y, size, stream)?;
         linear_tile::backward_weight(&dense, &tiles, d_y, d_weight, size, accumulate, prepared, stream)
     }
 
-    /// Behind [`Network::backward_gathered`], the gradients of the embeddings that the first layer gathers.
+    /// Behind [`Network::backward_weight`], the gradients of the embeddings that the first layer gathers.
     pub fn backward_tiles(
         &mut self,
         inputs: &Inputs,
