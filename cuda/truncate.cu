@@ -156,6 +156,7 @@ __device__ __forceinline__ void copy_chunks(const Copy<Kept, F>& copy, const int
   }
 }
 
+// Four blocks a multiprocessor: with more, what a lane has under way does not fit its registers.
 template <class Kept, class F>
 __global__ void __launch_bounds__(kThreads, 4) copy_kernel(Copy<Kept, F> copy, const int32_t* out_offsets) {
   wait_for_stream();

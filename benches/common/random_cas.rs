@@ -15,12 +15,12 @@ const KERNEL: &str = "
 .address_size 64
 .visible .entry random_cas(.param .u64 slots, .param .u64 places, .param .u32 count) {
     .reg .pred %p;
-    .reg .b32 %block, %blocks, %thread, %i, %count, %place;
+    .reg .b32 %block, %size, %thread, %i, %count, %place;
     .reg .b64 %from, %to, %offset, %empty, %claimed, %before;
     mov.u32 %block, %ctaid.x;
-    mov.u32 %blocks, %ntid.x;
+    mov.u32 %size, %ntid.x;
     mov.u32 %thread, %tid.x;
-    mad.lo.u32 %i, %block, %blocks, %thread;
+    mad.lo.u32 %i, %block, %size, %thread;
     ld.param.u32 %count, [count];
     setp.ge.u32 %p, %i, %count;
     @%p bra done;

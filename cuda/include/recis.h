@@ -547,10 +547,10 @@ int recis_linear_tile_backward_dense(const float *d_y, const float *weight, floa
  * as whole numbers of 64 bits, in a unit below 2^-59 n of the largest product of a row of d_y and a column of the tile as
  * vectors; with RECIS_TF32 or RECIS_BF16 and factors that are prepared, and at most 4096 of one id, of 32 bits, in classes
  * of rows and columns by that product: in a unit below 2^-14 (2^-11) of a term's own, as far as it is not below 2^-16 of
- * the largest. n is how often an id occurs, at most. begin_tiles(), given the same tiles, size, bytes that are prepared and
- * workspace, has cleared the sums before, at any time: what comes between does not have to wait for it. finish_tiles(),
- * given the same, then adds them to `d_embeddings` [unique, dim], which until then nobody reads or writes here, and
- * which may be null. `unordered` adds floats to `d_embeddings` in whatever order they come; it begins and finishes nothing.
+ * the largest. n is how often an id occurs, at most. Before each of them begin_tiles(), given the same tiles, size, bytes that
+ * are prepared and workspace, clears the sums, on another stream if one likes; it reads the tiles' ranges alone. Behind it
+ * finish_tiles(), given the same, adds them to `d_embeddings` [unique, dim], which until then nobody reads or writes here,
+ * and which may be null. `unordered` adds floats to `d_embeddings` in whatever order they come; it begins and finishes nothing.
  * The workspace's size is for as many bytes as are prepared: 0 if nothing is. */
 int recis_linear_tile_backward_tiles_workspace_size(const recis_tile *tiles, int64_t tile_count,
                                                     const recis_linear_size *size, int unordered,
@@ -589,8 +589,9 @@ typedef struct recis_mlp_layer {
  * and recis_bce_forward's loss of the prediction: x [rows, inputs of the first layer], label [rows], rows
  * 1 to 2^32; prediction [rows], loss [1], and the gradients d_x like x and d_weight, d_bias of every layer,
  * the latter two added to what is there if `accumulate`. `unfit`: see recis_bce_forward. train() leaves the loss and the
- * parameters' gradients in parts in the workspace; finish(), given the same layers, rows and workspace, adds these up: what
- * wants d_x does not have to wait for it.
+ * parameters' gradients in parts in the workspace, and takes d_weight and d_bias, but does not touch them; behind it finish(),
+ * given the same layers, rows and workspace, adds the parts up, on another stream if one likes: what wants d_x does not have
+ * to wait for it.
  * 1 to 4 layers, each taking what the one before gives, the last giving 1. They must fit into 99 KiB of
  * shared memory: 8 KiB, 32 bytes for each layer's inputs and for the prediction, and 4 for each parameter,
  * where an odd number of inputs counts as one more. */

@@ -10,7 +10,8 @@ use super::recording::Launch;
 use super::{Device, Order, cuda, freed, recording};
 use crate::{Error, Result};
 
-/// An order of execution on a device. Operations take it last, and are enqueued on it.
+/// An order of execution on a device. Operations take it last, and are enqueued on it; the few that have work for
+/// beside the rest of theirs take another behind it.
 ///
 /// On [`Device::Cpu`] an operation has finished when its call returns.
 ///

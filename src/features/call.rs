@@ -13,7 +13,7 @@ pub(super) struct Call {
     pub ops: Range<usize>,
     /// The place of the operator.
     pub op: usize,
-    /// The modulus of the remainder.
+    /// The modulus of the remainder; a feature has none that is 0.
     pub modulus: Option<NonZeroU64>,
 }
 
@@ -31,12 +31,12 @@ impl Call {
     }
 
     fn at(first: usize, ops: &[Op]) -> Self {
-        let (op, modulus) = match (&ops[first], ops.get(first + 1)) {
-            (Op::Hash(_), Some(Op::Mod(Mod(modulus)))) => (first, NonZeroU64::new(*modulus)),
-            (Op::Mod(Mod(modulus)), Some(Op::SequenceTruncate(_))) => (first + 1, NonZeroU64::new(*modulus)),
-            _ => (first, None),
-        };
-        let count = 1 + usize::from(modulus.is_some());
-        Self { ops: first..first + count, op: if modulus.is_some() { op } else { first }, modulus }
+        let with =
+            |op, modulus: &Mod| Self { ops: first..first + 2, op, modulus: NonZeroU64::new(modulus.0) };
+        match (&ops[first], ops.get(first + 1)) {
+            (Op::Hash(_), Some(Op::Mod(modulus))) => with(first, modulus),
+            (Op::Mod(modulus), Some(Op::SequenceTruncate(_))) => with(first + 1, modulus),
+            _ => Self { ops: first..first + 1, op: first, modulus: None },
+        }
     }
 }

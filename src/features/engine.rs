@@ -107,11 +107,11 @@ impl FeatureEngine {
     /// to the stream that has least.
     fn deal(&self, batch: &Batch) -> Vec<usize> {
         let values = |name: &str| batch.get(name).map_or(0, |column| column.values().len());
-        let work = |feature: &Feature| {
+        let work = |(feature, calls): (&Feature, &Vec<Call>)| {
             let columns: usize = feature.columns().map(values).sum();
-            columns * feature.ops().len().saturating_sub(1) // the first selects
+            columns * calls.len().saturating_sub(1) // the first selects
         };
-        let work: Vec<_> = self.features.iter().map(work).collect();
+        let work: Vec<_> = self.features.iter().zip(&self.calls).map(work).collect();
         let mut order: Vec<_> = (0..work.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(work[i]));
         let (mut given, mut dealt) = (vec![0; 1 + self.beside.len()], vec![0; work.len()]);

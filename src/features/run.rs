@@ -86,7 +86,7 @@ fn rounded(values: &Buffer<f64>, stream: &Stream) -> Result<Buffer<f32>> {
 pub(super) fn modulo(inputs: &[Input<'_, Mod>], stream: &Stream) -> Result<Vec<Tensor>> {
     let mut columns = Vec::new();
     for input in inputs {
-        let values = input.ids("Mod needs ids")?;
+        let values = input.ids(NEEDS_IDS)?;
         columns.push((values, input.op.0, Buffer::unset(values.len(), stream)?));
     }
     let mut calls: Vec<_> = (columns.iter_mut())
@@ -126,6 +126,7 @@ pub(super) fn hash(inputs: &[Input<'_, Hash>], stream: &Stream) -> Result<Vec<Te
     Ok(columns.into_iter().map(|(_, _, _, offsets, out)| ragged(offsets, out)).collect())
 }
 
+const NEEDS_IDS: &str = "Mod needs ids";
 const NEEDS_ROWS: &str = "SequenceTruncate needs rows of ids";
 
 pub(super) fn truncate(
@@ -139,8 +140,8 @@ pub(super) fn truncate(
             input.tensor.as_ref()
         else {
             let is_of_ids = matches!(input.tensor.values(), Values::I64(_));
-            let first = if input.modulus.is_some() && !is_of_ids { "Mod needs ids" } else { NEEDS_ROWS };
-            return input.unfit(first);
+            let what = if input.modulus.is_some() && !is_of_ids { NEEDS_IDS } else { NEEDS_ROWS };
+            return input.unfit(what);
         };
         let [offsets] = &offsets[..] else {
             return input.unfit("SequenceTruncate cuts rows of ids, not rows of lists");

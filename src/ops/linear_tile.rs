@@ -212,7 +212,8 @@ pub enum Reduction {
 
 /// Adds the gradients of tiles' embeddings, summed over the ids that share one, to `d_embeddings` [unique, dim]; all are
 /// of the same embeddings. `prepared` as in [`backward_weight`]; if it is not nothing, a device does not read the
-/// weight. What the sums begin with is written `beside`: `stream` waits for it only now.
+/// weight. If sums are repeatable, the zeros that they begin with are written `beside`: `stream` waits for that only before
+/// it adds to them.
 #[allow(clippy::too_many_arguments)]
 pub fn backward_tiles(
     tiles: &[Tile<'_>],
@@ -239,6 +240,7 @@ pub fn backward_tiles(
             },
         )?;
     }
+    stream.read("the stream beside", beside.device(), None)?;
     match stream.device() {
         Device::Cpu => {
             let (d_y, weight, d_embeddings) = (d_y.on_cpu()?, weight.on_cpu()?, d_embeddings.on_cpu_mut()?);
@@ -254,7 +256,7 @@ pub fn backward_tiles(
             let is_unordered = reduction == Reduction::Unordered;
             let unordered = i32::from(is_unordered);
             let mut scratch = workspace!(
-                beside,
+                if is_unordered { stream } else { beside },
                 recis_linear_tile_backward_tiles_workspace_size(
                     raw,
                     count,
@@ -264,8 +266,11 @@ pub fn backward_tiles(
                 )
             )?;
             if !is_unordered {
-                let inputs = Inputs::with(Values::Later, &[], tiles, beside)?;
-                let ((_, _, raw, count), (memory, bytes)) = (inputs.raw(), scratch_on(&mut scratch, beside)?);
+                // Of the tiles it reads where their ranges are.
+                for tile in tiles {
+                    tile.lookup.raw_range("linear_tile", beside)?;
+                }
+                let (memory, bytes) = scratch_on(&mut scratch, beside)?;
                 launch!(
                     beside,
                     recis_linear_tile_begin_tiles(raw, count, &raw_size, prepared_bytes, memory, bytes)

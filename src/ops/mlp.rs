@@ -66,6 +66,7 @@ pub fn train(
     beside: &Stream,
 ) -> Result<()> {
     check(layers, &batch)?;
+    stream.read("the stream beside", beside.device(), None)?;
     let Batch { x, label, prediction, loss, d_x, mut unfit } = batch;
     match stream.device() {
         Device::Cpu => {

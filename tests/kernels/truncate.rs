@@ -158,12 +158,12 @@ fn offsets_that_make_no_sense_lead_nowhere() {
     let column = Ragged::new(&[0, 600], 0, true);
     let bad = Guarded::new(&offsets);
     let raw = recis_ragged { offsets: bad.ptr(), rows: offsets.len() as i64 - 1, ..column.raw() };
-    for (_, side) in SIDES {
+    for ((_, side), modulus) in SIDES.into_iter().zip([0, 10]) {
         let out = Out::new(600, 10, true, 0);
         let (values, ends, weights) = (out.values.ptr(), out.offsets.ptr(), out.weights());
         ok(unsafe {
             let null = std::ptr::null_mut();
-            recis_truncate_forward(&raw, i64::MAX, side, 0, values, ends, weights, 600, null, 0, STREAM)
+            recis_truncate_forward(&raw, i64::MAX, side, modulus, values, ends, weights, 600, null, 0, STREAM)
         });
         let out = Out::new(600, 20, true, 0);
         let (values, ends, weights) = (out.values.ptr(), out.offsets.ptr(), out.weights());

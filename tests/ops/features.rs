@@ -1,8 +1,10 @@
 //! Remainders that are taken with the operator before or behind them.
 
 use recis::device::Stream;
-use recis::features::{Feature, FeatureEngine, Hash, HashType, Mod, Op, SelectField, SequenceTruncate};
-use recis::ops::string_hash::farm;
+use recis::features::{
+    Feature, FeatureEngine, Hash, HashType, Mod, Op, SelectField, SequenceTruncate, TruncateSide,
+};
+use recis::ops::string_hash::{farm, murmur};
 use recis::{Batch, RaggedTensor, Tensor, Values};
 
 use crate::common::{each, on, ragged};
@@ -69,6 +71,60 @@ fn remainders_come_with_what_is_beside_them() {
         assert_eq!(of_words(&both, stream).unwrap(), kept(&hashes.map(|id| id % 10)));
         let whole = WORDS.map(|word| farm(word.as_bytes()) as i64);
         assert_eq!(of_words(&[hash, cut(2)], stream).unwrap(), kept(&whole));
+    });
+}
+
+#[test]
+fn whatever_the_modulus_and_the_side() {
+    each(|stream| {
+        let whole = SequenceTruncate { truncate: false, check_length: false, ..SequenceTruncate::default() };
+        let right = SequenceTruncate { seq_len: 1, truncate_side: TruncateSide::Right, ..whole };
+        let right = SequenceTruncate { truncate: true, ..right };
+        for modulus in [1, 2, 10_000, 1 << 63, (1 << 63) + 1, u64::MAX] {
+            let rest = |id: i64| (id as u64 % modulus) as i64;
+            let (modulo, ids) = (Op::from(Mod(modulus)), IDS.map(rest));
+            assert_eq!(of_ids(&[modulo.clone(), whole.into()], stream).unwrap(), ids);
+            assert_eq!(of_ids(&[modulo.clone(), right.into()], stream).unwrap(), [ids[0], ids[4]]);
+            let hashes = WORDS.map(|word| rest(murmur(word.as_bytes()) as i64));
+            let murmur = Op::from(Hash(HashType::Murmur));
+            assert_eq!(of_words(&[murmur, modulo, cut(2)], stream).unwrap(), kept(&hashes));
+        }
+    });
+}
+
+/// Neighbours whose chains differ, one of them with weights.
+#[test]
+fn features_side_by_side() {
+    each(|stream| {
+        let ids = || Values::I64(on(IDS, stream));
+        let weights: Vec<f32> = (0..9).map(|i| i as f32).collect();
+        let mut batch = Batch::new(ROWS.len() - 1);
+        for (name, weights) in [("plain", None), ("weighted", Some(on(weights.clone(), stream)))] {
+            batch.insert(name, Tensor::Ragged(RaggedTensor::new(ids(), vec![on(ROWS, stream)], weights)));
+        }
+        let feature = |name: &str, ops: &[Op]| {
+            let selected = Feature::new(name).add_op(SelectField::new(name));
+            ops.iter().cloned().fold(selected, Feature::add_op)
+        };
+        let features = vec![
+            feature("plain", &[cut(2), Mod(5).into()]),
+            feature("weighted", &[Mod(1000).into(), cut(2), Mod(7).into()]),
+        ];
+        let out = FeatureEngine::new(features).unwrap().forward(&batch, stream).unwrap();
+        let ragged_of = |name: &str| match out.get(name).unwrap().as_ref() {
+            Tensor::Ragged(ragged) => ragged.clone(),
+            other => panic!("{}", other.describe()),
+        };
+        let values_of = |tensor: &RaggedTensor| match &tensor.values {
+            Values::I64(ids) => ragged(ids, &tensor.offsets[0], stream),
+            _ => panic!("no ids"),
+        };
+        let (plain, weighted) = (ragged_of("plain"), ragged_of("weighted"));
+        assert_eq!(values_of(&plain), kept(&IDS.map(|id| (id as u64 % 5) as i64)));
+        assert_eq!(values_of(&weighted), kept(&IDS.map(|id| (id as u64 % 1000 % 7) as i64)));
+        assert!(plain.weights.is_none());
+        let cut = ragged(weighted.weights.as_ref().unwrap(), &weighted.offsets[0], stream);
+        assert_eq!(cut, kept(&weights));
     });
 }
 

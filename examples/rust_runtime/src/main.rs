@@ -49,7 +49,7 @@ impl Embedding {
         let ends = Buffer::from_vec(offsets(words.iter().map(|word| word.len())), stream)?;
         let mut ids = Buffer::unset(words.len(), stream)?;
         let (hash_type, out) = (HashType::Farm, &mut ids);
-        let column = string_hash::Column { bytes: &bytes, offsets: &ends, hash_type, out };
+        let column = string_hash::Column { bytes: &bytes, offsets: &ends, hash_type, modulus: None, out };
         string_hash::forward(&mut [column], stream)?;
 
         // Ids to rows: each distinct id once; new ones get a row and its initial values.

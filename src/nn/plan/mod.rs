@@ -76,7 +76,8 @@ pub struct Plan {
     stream: Stream,
     /// For what runs beside the rest: the gradients of the first layer's runs.
     beside: Stream,
-    /// The same: the update of the parameters, and what the first layer prepares of them.
+    /// The same: the update of the parameters, what the first layer prepares of them, and zeros for the gradients of
+    /// embeddings. In a graph also all small sums, of which no product is in need.
     spare: Stream,
     /// For the metrics and what is read back.
     reading: Stream,

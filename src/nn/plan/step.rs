@@ -140,9 +140,11 @@ impl Plan {
         state: u64,
     ) -> Result<(Option<Batch>, Vec<Notice>)> {
         let mut columns = None;
-        // All that the last step's metrics and read-backs have read: one wait for them, where nothing is held up.
+        // All that the last step's metrics and read-backs have read, and what streams beside have: one wait for them, where
+        // nothing is held up.
         let read = [self.loss_value.order(), self.label.order(), self.network.prediction().order()];
-        self.stream.write_all([self.unfit.order()].into_iter().chain(read))?;
+        let beside = self.is_recorded.then(|| self.network.nodes[0].d_y.order());
+        self.stream.write_all([self.unfit.order()].into_iter().chain(read).chain(beside))?;
         if !std::mem::take(&mut self.unfit_is_clear) {
             self.unfit.clear(&self.stream)?;
         }
@@ -182,7 +184,7 @@ impl Plan {
         self.inputs.combine(&self.embeddings, &self.stream, beside)?;
         self.network.forward(&self.inputs, &self.embeddings, columns.rows, train, &self.stream)?;
         if train {
-            // On a stream that has nothing else to do now: who adds to them waits for no more than that.
+            // Beside the layers behind the first one.
             self.embeddings.begin_backward(&self.spare)?;
         }
         Ok(())

@@ -31,7 +31,9 @@ impl Plan {
         if self.network.tail_is_fused() {
             let accumulate = self.pending_batches > 0;
             let target = Target { label, loss, unfit };
-            return self.network.train_tail(target, rows, accumulate, &self.stream, &self.spare);
+            // Else memory stays with one stream.
+            let beside = if self.is_recorded { &self.spare } else { &self.stream };
+            return self.network.train_tail(target, rows, accumulate, &self.stream, beside);
         }
         self.d_prediction.resize(rows, &self.stream)?;
         let (prediction, d_prediction) = (self.network.prediction(), Some(&mut self.d_prediction));
