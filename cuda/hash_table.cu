@@ -60,54 +60,63 @@ __global__ void counters_kernel(const Table* table, int64_t* counters) {
   copy_counters(table, counters);
 }
 
+// Behind a batch's ids, rows are none.
+__device__ __forceinline__ void clear_behind(uint32_t* rows, int64_t count, int64_t capacity) {
+  for (int64_t i = count + grid_thread(); i < capacity; i += grid_threads()) rows[i] = RECIS_NO_ROW;
+}
+
 __global__ void __launch_bounds__(kThreads)
     find_kernel(const Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
                 int64_t capacity, uint32_t* rows) {
   wait_for_stream();
   const Storage storage = table->storage;
   const int64_t count = bounded(table_offsets + tables, capacity);
-  for (int64_t i = grid_thread(); i < capacity; i += grid_threads()) {
-    Found found{};
-    if (i < count) found = locate(storage, key_at(ids, table_offsets, tables, i), [](const Slot* slot) { return *slot; });
+  for (int64_t i = grid_thread(); i < count; i += grid_threads()) {
+    const Found found =
+        locate(storage, key_at(ids, table_offsets, tables, i), [](const Slot* slot) { return *slot; });
     rows[i] = found.slot ? uint32_t(found.state) : RECIS_NO_ROW;
   }
+  clear_behind(rows, count, capacity);
 }
 
-// A warp's lanes go along together, so that those that have claimed a slot take their tickets with one
-// atomic. None waits inside a round: a lane that needs what another thread writes tries again in the
-// next, and what its own warp has claimed is written by then.
+// A block's threads go along together, so that those that have claimed a slot take their tickets with one
+// atomic. None waits inside a round: a thread that needs what another one writes tries again in the next, and
+// what its own block has claimed is written by then.
 __global__ void __launch_bounds__(kThreads)
     find_or_insert_kernel(Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
                           int64_t capacity, uint32_t* rows, uint32_t* new_ids, uint32_t* new_count,
                           int64_t* counters) {
   wait_for_stream();
+  __shared__ BlockTickets tickets[2];
+  unsigned rounds = 0;
   const Storage storage = table->storage;
   const Rows new_rows(*table);
   const int64_t count = bounded(table_offsets + tables, capacity);
-  const int lane = threadIdx.x % 32;
-  for (int64_t first = grid_thread() - lane; first < capacity; first += grid_threads()) {
-    const int64_t i = first + lane;
-    bool is_pending = i < count;
-    const Key key = is_pending ? key_at(ids, table_offsets, tables, i) : Key{};
+  for (int64_t first = grid_thread() - threadIdx.x; first < count; first += grid_threads()) {
+    const int64_t i = first + threadIdx.x;
+    const bool is_key = i < count;
+    const Key key = is_key ? key_at(ids, table_offsets, tables, i) : Key{};
     Probe probe(storage, key);
-    uint32_t row = RECIS_NO_ROW;
-    while (__any_sync(~0u, is_pending)) {
-      Insertion step{Insertion::blocked, nullptr, RECIS_NO_ROW};
-      if (is_pending) step = find_or_claim(probe, key);
-      const bool has_claimed = step.outcome == Insertion::claimed;
-      const uint32_t ticket = take_ticket(&table->tickets, has_claimed);
+    Insertion step{is_key ? Insertion::blocked : Insertion::full, nullptr, RECIS_NO_ROW};
+    for (bool is_last = false; !is_last;) {
+      const bool goes_on = step.outcome == Insertion::blocked;
+      if (goes_on) step = find_or_claim(probe, key);
+      const bool has_claimed = goes_on && step.outcome == Insertion::claimed;
+      const bool is_blocked = step.outcome == Insertion::blocked;
+      const Round round = take_block_ticket(&table->tickets, has_claimed, is_blocked, tickets[rounds++ % 2]);
+      is_last = round.is_last;
       if (has_claimed) {
-        step.row = new_rows.row(ticket);
+        step.row = new_rows.row(round.ticket);
         const bool has_row = step.row != RECIS_NO_ROW;
         store_shared(step.slot, {key.id, has_row ? state_of(key.tag, step.row) : kEmpty});
-        if (has_row) new_ids[ticket] = uint32_t(i);
+        if (has_row) new_ids[round.ticket] = uint32_t(i);
       }
-      if (step.outcome != Insertion::blocked) is_pending = false, row = step.row;
-      if (is_pending) pause();
+      if (is_blocked) pause();
     }
-    if (i < capacity) rows[i] = row;
-    if (i < count && row == RECIS_NO_ROW) atomicAdd(&table->counters[RECIS_TABLE_FAILED], 1);
+    if (is_key) rows[i] = step.row;
+    if (is_key && step.row == RECIS_NO_ROW) atomicAdd(&table->counters[RECIS_TABLE_FAILED], 1);
   }
+  clear_behind(rows, count, capacity);
   if (!is_last_block(table)) return;
   const uint32_t taken = min(atomicExch(&table->tickets, 0), new_rows.available());
   const uint32_t from_free = min(taken, new_rows.free_count);
@@ -315,10 +324,8 @@ extern "C" int recis_hash_table_find_or_insert(recis_hash_table* table, const in
                             require_array(counters, 0, op, "counters")))
     return status;
   // Of an empty batch too, new_count is to be written.
-  // More than there is room for at once: bulk insertion takes a fifth longer without, as keys take unequal times.
-  constexpr int64_t kBlocks = 132 * 16;
-  return launch(op, find_or_insert_kernel, blocks_for(capacity, kBlocks), kThreads, 0, stream, table->table, ids,
-                table_offsets, tables, capacity, rows, new_ids, new_count, counters);
+  return launch(op, find_or_insert_kernel, blocks_for(capacity), kThreads, 0, stream, table->table, ids, table_offsets,
+                tables, capacity, rows, new_ids, new_count, counters);
 }
 
 extern "C" int recis_hash_table_erase(recis_hash_table* table, const int64_t* ids,

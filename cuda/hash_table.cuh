@@ -172,6 +172,33 @@ __device__ __forceinline__ T take_ticket(T* counter, bool wanted) {
   return __shfl_sync(~0u, first, int(leader)) + __popc(takers & ((1u << lane) - 1));
 }
 
+// The same for a block of kThreads, in rounds: warps by themselves would queue up for one address. The rounds
+// take turns with two of these, so that one that is being read is not written yet.
+struct BlockTickets {
+  uint32_t wanted[kThreads / 32], first;
+};
+struct Round {
+  uint32_t ticket;
+  bool is_last;  // no thread of the block wants another
+};
+__device__ __forceinline__ Round take_block_ticket(uint32_t* counter, bool wanted, bool wants_another,
+                                                   BlockTickets& shared) {
+  const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const unsigned takers = __ballot_sync(~0u, wanted);
+  if (lane == 0) shared.wanted[warp] = __popc(takers);
+  const bool is_last = !__syncthreads_or(wants_another);
+  uint32_t before = __popc(takers & ((1u << lane) - 1)), all = 0;
+#pragma unroll
+  for (unsigned w = 0; w < kThreads / 32; ++w) {
+    if (w < warp) before += shared.wanted[w];
+    all += shared.wanted[w];
+  }
+  if (all == 0) return {0, is_last};
+  if (threadIdx.x == 0) shared.first = atomicAdd(counter, all);
+  __syncthreads();
+  return {shared.first + before, is_last};
+}
+
 // The rows that a launch gives out: those of erased ids, the last one first, then new ones.
 struct Rows {
   const uint32_t* free_rows;
