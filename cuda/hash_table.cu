@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kThreads) reserve_kernel(Table* table, Storage
   }
   for (int64_t i = grid_thread(); i < free_count; i += grid_threads())
     to.free_rows()[i] = from.free_rows()[i];
-  if (!is_last_block(table)) return;
+  if (!is_last_block(table, gridDim.x)) return;
   table->storage = to;
   table->counters[RECIS_TABLE_USED] = table->counters[RECIS_TABLE_SIZE];
 }
@@ -60,11 +60,6 @@ __global__ void counters_kernel(const Table* table, int64_t* counters) {
   copy_counters(table, counters);
 }
 
-// Behind a batch's ids, rows are none.
-__device__ __forceinline__ void clear_behind(uint32_t* rows, int64_t count, int64_t capacity) {
-  for (int64_t i = count + grid_thread(); i < capacity; i += grid_threads()) rows[i] = RECIS_NO_ROW;
-}
-
 __global__ void __launch_bounds__(kThreads)
     find_kernel(const Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
                 int64_t capacity, uint32_t* rows) {
@@ -76,7 +71,6 @@ __global__ void __launch_bounds__(kThreads)
         locate(storage, key_at(ids, table_offsets, tables, i), [](const Slot* slot) { return *slot; });
     rows[i] = found.slot ? uint32_t(found.state) : RECIS_NO_ROW;
   }
-  clear_behind(rows, count, capacity);
 }
 
 // A block's threads go along together, so that those that have claimed a slot take their tickets with one
@@ -87,20 +81,23 @@ __global__ void __launch_bounds__(kThreads)
                           int64_t capacity, uint32_t* rows, uint32_t* new_ids, uint32_t* new_count,
                           int64_t* counters) {
   wait_for_stream();
+  const int64_t count = bounded(table_offsets + tables, capacity);
+  // There may be few keys, and room for many: other blocks do nothing, and are not waited for.
+  const unsigned busy_blocks = unsigned(min(int64_t(gridDim.x), count / kThreads + 1));
+  if (blockIdx.x >= busy_blocks) return;
   __shared__ BlockTickets tickets[2];
   unsigned rounds = 0;
   const Storage storage = table->storage;
   const Rows new_rows(*table);
-  const int64_t count = bounded(table_offsets + tables, capacity);
   for (int64_t first = grid_thread() - threadIdx.x; first < count; first += grid_threads()) {
     const int64_t i = first + threadIdx.x;
     const bool is_key = i < count;
     const Key key = is_key ? key_at(ids, table_offsets, tables, i) : Key{};
     Probe probe(storage, key);
     Insertion step{is_key ? Insertion::blocked : Insertion::full, nullptr, RECIS_NO_ROW};
-    for (bool is_last = false; !is_last;) {
+    for (bool is_first = true, is_last = false; !is_last; is_first = false) {
       const bool goes_on = step.outcome == Insertion::blocked;
-      if (goes_on) step = find_or_claim(probe, key);
+      if (goes_on) step = find_or_claim(probe, key, is_first);
       const bool has_claimed = goes_on && step.outcome == Insertion::claimed;
       const bool is_blocked = step.outcome == Insertion::blocked;
       const Round round = take_block_ticket(&table->tickets, has_claimed, is_blocked, tickets[rounds++ % 2]);
@@ -113,11 +110,11 @@ __global__ void __launch_bounds__(kThreads)
       }
       if (is_blocked) pause();
     }
-    if (is_key) rows[i] = step.row;
-    if (is_key && step.row == RECIS_NO_ROW) atomicAdd(&table->counters[RECIS_TABLE_FAILED], 1);
+    if (!is_key) continue;
+    rows[i] = step.row;
+    if (step.row == RECIS_NO_ROW) atomicAdd(&table->counters[RECIS_TABLE_FAILED], 1);
   }
-  clear_behind(rows, count, capacity);
-  if (!is_last_block(table)) return;
+  if (!is_last_block(table, busy_blocks)) return;
   const uint32_t taken = min(atomicExch(&table->tickets, 0), new_rows.available());
   const uint32_t from_free = min(taken, new_rows.free_count);
   new_count[0] = taken;
@@ -147,7 +144,7 @@ __global__ void __launch_bounds__(kThreads)
     if (erases) freed[ticket] = uint32_t(found.state);
     take_ticket(&table->emptied, erases && state == kEmpty);
   }
-  if (!is_last_block(table)) return;
+  if (!is_last_block(table, gridDim.x)) return;
   const uint32_t erased = atomicExch(&table->tickets, 0);
   table->free_count += erased;
   table->counters[RECIS_TABLE_SIZE] -= erased;

@@ -42,6 +42,12 @@ __device__ __forceinline__ Slot load_shared(const Slot* slot) {
   const ulonglong2 words = __ldcv(reinterpret_cast<const ulonglong2*>(slot));
   return {words.x, words.y};
 }
+// The same, but as it was at some time earlier in the launch: from the first-level cache, which fetches a
+// bucket at once.
+__device__ __forceinline__ Slot load_earlier(const Slot* slot) {
+  const ulonglong2 words = __ldca(reinterpret_cast<const ulonglong2*>(slot));
+  return {words.x, words.y};
+}
 __device__ __forceinline__ void store_shared(Slot* slot, Slot value) {
   __stwt(reinterpret_cast<ulonglong2*>(slot), ulonglong2{value.id, value.state});
 }
@@ -139,21 +145,25 @@ struct Insertion {
 
 // Goes on along the probe sequence until the key is found, a slot for it is claimed, no slot is left,
 // or it must be decided first what another thread writes to a slot that may be the key's: then the
-// caller must try again.
-__device__ __forceinline__ Insertion find_or_claim(Probe& probe, Key key) {
+// caller must try again. The first time a bucket may be seen as it was earlier: an id that is there stays,
+// and a slot can only be claimed if it is empty still.
+__device__ __forceinline__ Insertion find_or_claim(Probe& probe, Key key, bool is_first) {
   do {
-    Slot* empty = nullptr;
+    Slot slots[kBucketSlots];  // all on their way at once
+#pragma unroll
+    for (int k = 0; k < kBucketSlots; ++k)
+      slots[k] = is_first ? load_earlier(probe.bucket() + k) : load_shared(probe.bucket() + k);
+    int first_empty = kBucketSlots;
     bool is_claimed = false;
 #pragma unroll
     for (int k = kBucketSlots - 1; k >= 0; --k) {
-      Slot* address = probe.bucket() + k;
-      const Slot slot = load_shared(address);
-      if (slot.holds(key.id, key.tag)) return {Insertion::found, nullptr, slot.row()};
-      is_claimed |= slot.state == kClaimed;
-      if (slot.state == kEmpty) empty = address;
+      if (slots[k].holds(key.id, key.tag)) return {Insertion::found, nullptr, slots[k].row()};
+      is_claimed |= slots[k].state == kClaimed;
+      if (slots[k].state == kEmpty) first_empty = k;
     }
     if (is_claimed) return {Insertion::blocked, nullptr, RECIS_NO_ROW};
-    if (empty) {
+    if (first_empty < kBucketSlots) {
+      Slot* const empty = probe.bucket() + first_empty;
       const bool won = atomicCAS(&empty->state, kEmpty, kClaimed) == kEmpty;
       return {won ? Insertion::claimed : Insertion::blocked, won ? empty : nullptr, RECIS_NO_ROW};
     }
@@ -218,13 +228,13 @@ struct Rows {
   }
 };
 
-// Called by all threads of a block when it has done its work: whether it is the last block of the
-// grid, which then sees what the others have done. True for one thread.
-__device__ __forceinline__ bool is_last_block(Table* table) {
+// Called by all threads of a block when it has done its work: whether it is the last of so many, which then
+// sees what the others have done. True for one thread.
+__device__ __forceinline__ bool is_last_block(Table* table, unsigned blocks) {
   __syncthreads();
   if (threadIdx.x != 0) return false;
   __threadfence();
-  if (atomicAdd(&table->blocks_done, 1) != gridDim.x - 1) return false;
+  if (atomicAdd(&table->blocks_done, 1) != blocks - 1) return false;
   __threadfence();
   table->blocks_done = 0;
   return true;

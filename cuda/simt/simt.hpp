@@ -332,8 +332,6 @@ inline long long __double_as_longlong(double x) { return simt::from_bits<long lo
 template <class T>
 __forceinline__ T __ldg(const T* address) { return *address; }
 template <class T>
-__forceinline__ T __ldca(const T* address) { return *address; }
-template <class T>
 __forceinline__ T __ldcg(const T* address) { return *address; }
 template <class T>
 __forceinline__ T __ldcs(const T* address) { return *address; }
@@ -355,6 +353,8 @@ __forceinline__ T __ldcv(const T* address) {
   const simt::Words words = *reinterpret_cast<const volatile simt::Words*>(address);
   return __builtin_bit_cast(T, words);
 }
+template <class T>
+__forceinline__ T __ldca(const T* address) { return __ldcv(address); }
 template <class T>
 __forceinline__ void __stwt(T* address, simt::same<T> value) {
   *reinterpret_cast<volatile simt::Words*>(address) = __builtin_bit_cast(simt::Words, value);

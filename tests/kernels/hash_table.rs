@@ -92,7 +92,7 @@ impl Table {
         let batch = self.batch(keys, room);
         let mut expected: Vec<u32> =
             batch.keys.iter().map(|key| self.rows.get(key).copied().unwrap_or(NO_ROW)).collect();
-        expected.resize(batch.capacity as usize, NO_ROW);
+        expected.resize(batch.capacity as usize, UNTOUCHED);
         assert_eq!(self.find(&batch), expected);
     }
 
@@ -134,7 +134,7 @@ impl Table {
             assert_eq!(row, self.rows.get(key).copied().unwrap_or(NO_ROW), "{key:?}");
             failed += usize::from(row == NO_ROW);
         }
-        assert!(rows[batch.keys.len()..].iter().all(|&row| row == NO_ROW));
+        assert!(rows[batch.keys.len()..].iter().all(|&row| row == UNTOUCHED));
         self.failed += failed;
         failed
     }
