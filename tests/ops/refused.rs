@@ -245,6 +245,48 @@ fn layers_and_combiners_refuse_other_devices() {
 }
 
 #[test]
+fn streams_beside_of_other_devices_are_refused() {
+    each_pair(|s, there| {
+        let (x, mut d_x, mut unfit) = (floats(s), floats(s), Unfit::new(1, s).unwrap());
+        let (offsets, inverse, halves) = (offsets(s), on([0u32; 4], s), on([0.5; 2], s));
+        let lookup = Lookup {
+            embeddings: &x,
+            inverse: &inverse,
+            first_id: 0,
+            offsets: &offsets,
+            ids: 4,
+            dim: 2,
+            occurrences: None,
+            range: None,
+        };
+        let size = Size { rows: 2, inputs: 2, outputs: 2, precision: Precision::Fp32 };
+        let tile = linear_tile::Tile { lookup, tile_len: 1, first_column: 0 };
+        let prepared = &mut linear_tile::Prepared::nothing(s).unwrap();
+        let repeatable = linear_tile::Reduction::Repeatable;
+        let [mut d_weight, mut prediction] = [halves.clone(), halves.clone()];
+        let [bias, mut d_bias, mut loss] = [0.0; 3].map(|value| on([value], s));
+        let mut train = |beside: &Stream| {
+            let (d_weight, d_bias) = (&mut d_weight, &mut d_bias);
+            let layer = mlp::Layer { weight: &halves, bias: &bias, d_weight, d_bias, inputs: 2, outputs: 1 };
+            let (prediction, loss, unfit) = (&mut prediction, &mut loss, unfit.word(0));
+            let batch = mlp::Batch { x: &x, label: &halves, prediction, loss, d_x: &mut d_x, unfit };
+            mlp::train(&mut [layer], batch, false, s, beside)
+        };
+        train(s).unwrap();
+        let refused = train(there);
+        let mut backward_tiles = |beside: &Stream| {
+            linear_tile::backward_tiles(&[tile], &x, &x, &mut d_x, size, repeatable, prepared, s, beside)
+        };
+        backward_tiles(s).unwrap();
+        assert_refused(
+            vec![("mlp", refused), ("linear_tile.backward_tiles", backward_tiles(there))],
+            s,
+            there,
+        );
+    });
+}
+
+#[test]
 fn tables_and_rows_refuse_other_devices() {
     each_pair(|s, there| {
         let (values, table_offsets, mut rows) = (ids(there), on([0u32, 4], there), on([0u32; 4], there));
