@@ -60,12 +60,18 @@ __global__ void counters_kernel(const Table* table, int64_t* counters) {
   copy_counters(table, counters);
 }
 
+// Behind a batch's ids, rows are none.
+__device__ __forceinline__ void clear_behind(uint32_t* rows, int64_t count, int64_t capacity) {
+  for (int64_t i = count + grid_thread(); i < capacity; i += grid_threads()) rows[i] = RECIS_NO_ROW;
+}
+
 __global__ void __launch_bounds__(kThreads)
     find_kernel(const Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
                 int64_t capacity, uint32_t* rows) {
   wait_for_stream();
   const Storage storage = table->storage;
   const int64_t count = bounded(table_offsets + tables, capacity);
+  clear_behind(rows, count, capacity);
   for (int64_t i = grid_thread(); i < count; i += grid_threads()) {
     const Found found =
         locate(storage, key_at(ids, table_offsets, tables, i), [](const Slot* slot) { return *slot; });
@@ -75,15 +81,17 @@ __global__ void __launch_bounds__(kThreads)
 
 // A block's threads go along together, so that those that have claimed a slot take their tickets with one
 // atomic. None waits inside a round: a thread that needs what another one writes tries again in the next, and
-// what its own block has claimed is written by then.
+// what its own block has claimed is written before the one after that.
 __global__ void __launch_bounds__(kThreads)
     find_or_insert_kernel(Table* table, const int64_t* ids, const uint32_t* table_offsets, int64_t tables,
                           int64_t capacity, uint32_t* rows, uint32_t* new_ids, uint32_t* new_count,
                           int64_t* counters) {
   wait_for_stream();
   const int64_t count = bounded(table_offsets + tables, capacity);
-  // There may be few keys, and room for many: other blocks do nothing, and are not waited for.
-  const unsigned busy_blocks = unsigned(min(int64_t(gridDim.x), count / kThreads + 1));
+  clear_behind(rows, count, capacity);
+  // There may be few keys, and room for many: other blocks are done, and are not waited for.
+  const int64_t blocks_of_keys = max(int64_t(1), (count + kThreads - 1) / kThreads);
+  const unsigned busy_blocks = unsigned(min(int64_t(gridDim.x), blocks_of_keys));
   if (blockIdx.x >= busy_blocks) return;
   __shared__ BlockTickets tickets[2];
   unsigned rounds = 0;
@@ -110,9 +118,8 @@ __global__ void __launch_bounds__(kThreads)
       }
       if (is_blocked) pause();
     }
-    if (!is_key) continue;
-    rows[i] = step.row;
-    if (step.row == RECIS_NO_ROW) atomicAdd(&table->counters[RECIS_TABLE_FAILED], 1);
+    if (is_key) rows[i] = step.row;
+    if (is_key && step.row == RECIS_NO_ROW) atomicAdd(&table->counters[RECIS_TABLE_FAILED], 1);
   }
   if (!is_last_block(table, busy_blocks)) return;
   const uint32_t taken = min(atomicExch(&table->tickets, 0), new_rows.available());

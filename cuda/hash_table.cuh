@@ -43,7 +43,7 @@ __device__ __forceinline__ Slot load_shared(const Slot* slot) {
   return {words.x, words.y};
 }
 // The same, but as it was at some time earlier in the launch: from the first-level cache, which fetches a
-// bucket at once.
+// bucket in one request.
 __device__ __forceinline__ Slot load_earlier(const Slot* slot) {
   const ulonglong2 words = __ldca(reinterpret_cast<const ulonglong2*>(slot));
   return {words.x, words.y};
@@ -145,8 +145,8 @@ struct Insertion {
 
 // Goes on along the probe sequence until the key is found, a slot for it is claimed, no slot is left,
 // or it must be decided first what another thread writes to a slot that may be the key's: then the
-// caller must try again. The first time a bucket may be seen as it was earlier: an id that is there stays,
-// and a slot can only be claimed if it is empty still.
+// caller must try again. For a key's first try buckets may be seen as they were earlier: what is occupied or
+// erased stays so, and a slot is only claimed if it is empty still.
 __device__ __forceinline__ Insertion find_or_claim(Probe& probe, Key key, bool is_first) {
   do {
     Slot slots[kBucketSlots];  // all on their way at once
@@ -182,8 +182,8 @@ __device__ __forceinline__ T take_ticket(T* counter, bool wanted) {
   return __shfl_sync(~0u, first, int(leader)) + __popc(takers & ((1u << lane) - 1));
 }
 
-// The same for a block of kThreads, in rounds: warps by themselves would queue up for one address. The rounds
-// take turns with two of these, so that one that is being read is not written yet.
+// What the warps of a block tell each other of the tickets that they want. Rounds take turns with two of these, so
+// that one that is being read is not written yet.
 struct BlockTickets {
   uint32_t wanted[kThreads / 32], first;
 };
@@ -191,6 +191,8 @@ struct Round {
   uint32_t ticket;
   bool is_last;  // no thread of the block wants another
 };
+// Numbers from a counter for those threads of a block of kThreads that want one: one atomic for all, as warps by
+// themselves would queue up for one address. All threads take part.
 __device__ __forceinline__ Round take_block_ticket(uint32_t* counter, bool wanted, bool wants_another,
                                                    BlockTickets& shared) {
   const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -249,8 +249,8 @@ int recis_partition_ids_owner(const int64_t *ids, int64_t capacity, const uint32
  *
  * Ids come grouped by logical table as recis_partition_ids_forward gives them: `ids` [capacity] and
  * table_offsets [tables + 1] in device memory, the last one bounded by `capacity`; entries of `rows`
- * [capacity] behind it stay as they are. The same id may come more than once. `tables` is between 1 and 4096,
- * `capacity` below 2^32. */
+ * [capacity] behind it become RECIS_NO_ROW. The same id may come more than once. `tables` is between 1
+ * and 4096, `capacity` below 2^32. */
 typedef struct recis_hash_table recis_hash_table;
 
 /* What a table counts, in this order. */

@@ -22,6 +22,7 @@
 // - Shared memory: loads of more than 8 bytes need one written byte only, for padding's sake; an index
 //   beyond a __shared__ array is not seen when it hits another one.
 // - What wgmma reads of shared memory is not watched.
+// - No load sees what a first-level cache has kept from before: __ldca is as __ldcv.
 // - Memory that is not from recis_simt_allocate, memcpy() of sizes not known when compiling, blocks
 //   beyond the 262144th, and a block's threads after two million synchronisations are not watched.
 // - Buffers that are read before they are written: they begin as 0x5a bytes.

@@ -88,7 +88,8 @@ impl HashTable {
         }
     }
 
-    /// The row of each id, [`NO_ROW`] for one that is not in the table. Behind the ids, rows stay as they are.
+    /// The row of each id, [`NO_ROW`] for one that is not in the table. Behind the ids, rows are
+    /// [`NO_ROW`] too.
     pub fn find(
         &self,
         ids: &Buffer<i64>,
@@ -100,6 +101,7 @@ impl HashTable {
         match &self.form {
             Form::Cpu(table) => {
                 let (ids, rows) = (ids.on_cpu()?, rows.on_cpu_mut()?);
+                rows.fill(NO_ROW);
                 for (index, range) in table.indices.iter().zip(ranges(ids, offsets)?) {
                     for i in range {
                         rows[i] = index.find(ids[i]);
@@ -111,7 +113,8 @@ impl HashTable {
         }
     }
 
-    /// The row of each id; an id that is not in the table gets one. Behind the ids, rows stay as they are.
+    /// The row of each id; an id that is not in the table gets one. Behind the ids, rows are
+    /// [`NO_ROW`].
     ///
     /// # Errors
     /// No rows are left (2^32 - 1 of them), or no memory; ids that have their rows by then keep them.
@@ -127,6 +130,7 @@ impl HashTable {
             Form::Cpu(CpuTable { indices, next_row, free_rows }) => {
                 let mut new = Vec::new();
                 let (ids, rows) = (ids.on_cpu()?, rows.on_cpu_mut()?);
+                rows.fill(NO_ROW);
                 for (index, range) in indices.iter_mut().zip(ranges(ids, offsets)?) {
                     for i in range {
                         let allocate = || {

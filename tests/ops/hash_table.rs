@@ -6,9 +6,6 @@ use recis::ops::hash_table::{HashTable, NO_ROW, New};
 
 use crate::common::{each, each_with_kernels, hostile_offsets, many_or_few, on, read, rng};
 
-/// What no row is.
-const UNTOUCHED: u32 = 0x5a5a_5a5a;
-
 /// A table and the stream that it is worked on.
 struct Tested<'a> {
     table: HashTable,
@@ -159,12 +156,12 @@ fn many_tables_in_one_call_keep_apart() {
         ids.extend([5; 10]);
         let (ids, offsets) = (on(ids, stream), on(ends, stream));
         let mut table = HashTable::create(tables, stream).unwrap();
-        let mut rows = on(vec![UNTOUCHED; ids.len()], stream);
+        let mut rows = on(vec![0; ids.len()], stream);
         let new = table.find_or_insert(&ids, &offsets, &mut rows, stream).unwrap();
         assert_eq!(places(&new, stream).len(), count);
         let first = read(&rows, stream);
         assert_eq!(first[..count].iter().collect::<HashSet<_>>().len(), count);
-        assert_eq!(first[count..], [UNTOUCHED; 10], "rows behind the ids");
+        assert_eq!(first[count..], [NO_ROW; 10], "rows behind the ids");
         let sizes: Vec<_> = (0..tables).map(|t| if t % 2 == 0 { 3 } else { 0 }).collect();
         assert_eq!(table.sizes(stream).unwrap(), sizes);
 

@@ -245,7 +245,7 @@ fn layers_and_combiners_refuse_other_devices() {
 }
 
 #[test]
-fn streams_beside_of_other_devices_are_refused() {
+fn streams_of_other_devices_to_work_beside_are_refused() {
     each_pair(|s, there| {
         let (x, mut d_x, mut unfit) = (floats(s), floats(s), Unfit::new(1, s).unwrap());
         let (offsets, inverse, halves) = (offsets(s), on([0u32; 4], s), on([0.5; 2], s));
