@@ -44,6 +44,11 @@ fn offsets(there: &Stream) -> Buffer<i32> {
     on([0, 1, 4], there)
 }
 
+fn lookup<'a>(embeddings: &'a Buffer<f32>, inverse: &'a Buffer<u32>, offsets: &'a Buffer<i32>) -> Lookup<'a> {
+    let (first_id, ids, dim) = (0, 4, 2);
+    Lookup { embeddings, inverse, first_id, offsets, ids, dim, occurrences: None, range: None }
+}
+
 #[test]
 fn elementwise_operations_refuse_other_devices() {
     each_pair(|s, there| {
@@ -178,16 +183,7 @@ fn layers_and_combiners_refuse_other_devices() {
             table_offsets: &table_offsets,
             table: 0,
         };
-        let lookup = Lookup {
-            embeddings: &x,
-            inverse: &inverse,
-            first_id: 0,
-            offsets: &offsets,
-            ids: 4,
-            dim: 2,
-            occurrences: Some(occurrences),
-            range: None,
-        };
+        let lookup = Lookup { occurrences: Some(occurrences), ..lookup(&x, &inverse, &offsets) };
         let (mut y, place) = (x.clone(), Place { first_column: 0, stride: 2 });
         let combined = Combined { lookup, weights: None, denominator: Denominator::One, first_column: 0 };
         let (bias, mut d_bias, mut d_x) = (on([0.5; 2], there), on([0.5; 2], there), x.clone());
@@ -249,16 +245,7 @@ fn streams_of_other_devices_to_work_beside_are_refused() {
     each_pair(|s, there| {
         let (x, mut d_x, mut unfit) = (floats(s), floats(s), Unfit::new(1, s).unwrap());
         let (offsets, inverse, halves) = (offsets(s), on([0u32; 4], s), on([0.5; 2], s));
-        let lookup = Lookup {
-            embeddings: &x,
-            inverse: &inverse,
-            first_id: 0,
-            offsets: &offsets,
-            ids: 4,
-            dim: 2,
-            occurrences: None,
-            range: None,
-        };
+        let lookup = lookup(&x, &inverse, &offsets);
         let size = Size { rows: 2, inputs: 2, outputs: 2, precision: Precision::Fp32 };
         let tile = linear_tile::Tile { lookup, tile_len: 1, first_column: 0 };
         let prepared = &mut linear_tile::Prepared::nothing(s).unwrap();
