@@ -97,7 +97,7 @@ struct Args {
     /// How exactly large products are computed on a GPU: fp32, tf32 or bf16.
     #[arg(long, default_value = "fp32")]
     precision: Precision,
-    /// Sum the gradients of tiled embeddings in whatever order a GPU has them: faster, and not repeatable to the bit.
+    /// Sum the gradients of tiled embeddings in whatever order a GPU has them: not repeatable to the bit, faster in fp32.
     #[arg(long)]
     unordered: bool,
     /// Run every operation by itself.

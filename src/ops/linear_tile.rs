@@ -206,7 +206,7 @@ pub enum Reduction {
     /// The same to the bit in every run.
     #[default]
     Repeatable,
-    /// In whatever order terms come, on a device: faster, and not repeatable.
+    /// In whatever order terms come, on a device: not repeatable, and faster in [`Precision::Fp32`] alone.
     Unordered,
 }
 
