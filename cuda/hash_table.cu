@@ -104,10 +104,8 @@ __global__ void __launch_bounds__(kThreads)
     Probe probe(storage, key);
     Insertion step{is_key ? Insertion::blocked : Insertion::full, nullptr, RECIS_NO_ROW};
     for (bool is_first = true, is_last = false; !is_last; is_first = false) {
-      const bool goes_on = step.outcome == Insertion::blocked;
-      if (goes_on) step = find_or_claim(probe, key, is_first);
-      const bool has_claimed = goes_on && step.outcome == Insertion::claimed;
-      const bool is_blocked = step.outcome == Insertion::blocked;
+      if (step.outcome == Insertion::blocked) step = find_or_claim(probe, key, is_first);
+      const bool has_claimed = step.outcome == Insertion::claimed, is_blocked = step.outcome == Insertion::blocked;
       const Round round = take_block_ticket(&table->tickets, has_claimed, is_blocked, tickets[rounds++ % 2]);
       is_last = round.is_last;
       if (has_claimed) {
@@ -115,6 +113,7 @@ __global__ void __launch_bounds__(kThreads)
         const bool has_row = step.row != RECIS_NO_ROW;
         store_shared(step.slot, {key.id, has_row ? state_of(key.tag, step.row) : kEmpty});
         if (has_row) new_ids[round.ticket] = uint32_t(i);
+        step.outcome = has_row ? Insertion::found : Insertion::full;
       }
       if (is_blocked) pause();
     }

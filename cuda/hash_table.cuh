@@ -9,7 +9,7 @@
 // other arguments when the table has grown.
 #pragma once
 
-#include "common.cuh"
+#include "warp_sums.cuh"
 
 namespace recis {
 
@@ -185,30 +185,24 @@ __device__ __forceinline__ T take_ticket(T* counter, bool wanted) {
 // What the warps of a block tell each other of the tickets that they want. Rounds take turns with two of these, so
 // that one that is being read is not written yet.
 struct BlockTickets {
-  uint32_t wanted[kThreads / 32], first;
+  uint32_t wanted[32], first;
 };
 struct Round {
   uint32_t ticket;
   bool is_last;  // no thread of the block wants another
 };
-// Numbers from a counter for those threads of a block of kThreads that want one: one atomic for all, as warps by
-// themselves would queue up for one address. All threads take part.
+// Numbers from a counter for those threads of a block that want one: one atomic for all, as warps by themselves
+// would queue up for one address. All threads take part.
 __device__ __forceinline__ Round take_block_ticket(uint32_t* counter, bool wanted, bool wants_another,
                                                    BlockTickets& shared) {
-  const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const unsigned takers = __ballot_sync(~0u, wanted);
-  if (lane == 0) shared.wanted[warp] = __popc(takers);
+  const unsigned lane = threadIdx.x % 32, takers = __ballot_sync(~0u, wanted);
+  if (lane == 0) shared.wanted[threadIdx.x / 32] = __popc(takers);
   const bool is_last = !__syncthreads_or(wants_another);
-  uint32_t before = __popc(takers & ((1u << lane) - 1)), all = 0;
-#pragma unroll
-  for (unsigned w = 0; w < kThreads / 32; ++w) {
-    if (w < warp) before += shared.wanted[w];
-    all += shared.wanted[w];
-  }
-  if (all == 0) return {0, is_last};
-  if (threadIdx.x == 0) shared.first = atomicAdd(counter, all);
+  const WarpSums sums = read_warp_sums(shared.wanted);
+  if (sums.all == 0) return {0, is_last};
+  if (threadIdx.x == 0) shared.first = atomicAdd(counter, sums.all);
   __syncthreads();
-  return {shared.first + before, is_last};
+  return {shared.first + sums.before + __popc(takers & ((1u << lane) - 1)), is_last};
 }
 
 // The rows that a launch gives out: those of erased ids, the last one first, then new ones.

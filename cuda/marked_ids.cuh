@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sorted_ids.cuh"
+#include "warp_sums.cuh"
 
 namespace recis {
 

@@ -8,6 +8,7 @@
 #include "id_columns.cuh"
 #include "marked_ids.cuh"
 #include "partition_ids_small.cuh"
+#include "warp_sums.cuh"
 
 #include <algorithm>
 

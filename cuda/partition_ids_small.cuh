@@ -4,6 +4,7 @@
 
 #include "id_columns.cuh"
 #include "sorted_ids.cuh"
+#include "warp_sums.cuh"
 
 namespace recis {
 

@@ -103,20 +103,4 @@ __device__ __forceinline__ void write_end(const Sorted& sorted, uint32_t distinc
   if (out.count) *out.count = distinct;
 }
 
-// The sum of `count`, the same for all lanes of a warp, over the warps before; and over all warps.
-struct WarpSums {
-  uint32_t before, all;
-};
-__device__ __forceinline__ WarpSums sum_over_warps(uint32_t count, uint32_t (&counts)[32]) {
-  const unsigned warp = threadIdx.x / 32;
-  if (threadIdx.x % 32 == 0) counts[warp] = count;
-  __syncthreads();
-  WarpSums sums{};
-  for (unsigned other = 0; other < blockDim.x / 32; ++other) {
-    sums.before += other < warp ? counts[other] : 0;
-    sums.all += counts[other];
-  }
-  return sums;
-}
-
 }  // namespace recis
